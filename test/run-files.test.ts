@@ -1,12 +1,13 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import type { FileTimes } from './file-queue.js'
 import { runFiles } from './run-files.js'
 import { tempDir } from './services/service.js'
 import { TapReport } from './tap-report.js'
 
-/** Runs programs that stand for test files; each is the body of a module that finds its own folder in `here`. */
-async function run(programs: Readonly<Record<string, string>>) {
+/** Runs programs that stand for test files; each is the body of a module. */
+async function run(programs: Readonly<Record<string, string>>, times?: FileTimes) {
   const root = await tempDir()
   const temporary = join(root, 'temporary')
   mkdirSync(temporary)
@@ -22,7 +23,7 @@ async function run(programs: Readonly<Record<string, string>>) {
   const written: string[] = []
   const files = Object.keys(programs)
   const report = new TapReport(files, line => written.push(line), false)
-  await runFiles(files, { root, temporary, report, timeoutMs: 60_000, jobs: 2 })
+  await runFiles(files, { root, temporary, report, timeoutMs: 60_000, jobs: 2, ...(times && { times }) })
   report.summarize()
   return { root, report, written: written.join('\n') }
 }
@@ -58,4 +59,34 @@ t.test('when most files fail, they are not run again', async t => {
   const { report } = await run(programs)
   t.equal(report.failed, 9)
   t.same(report.unsteadyFiles, [])
+})
+
+t.test('the processor time of a file is that of all processes that it waited for', async t => {
+  const busy = 'while (process.cpuUsage().user < 3200000);'
+  const { report, written } = await run({
+    'busy.mjs': `const child = spawn(process.execPath, ['-e', ${JSON.stringify(busy)}]); child.on('exit', pass)`,
+    'idle.mjs': 'pass()',
+  })
+  const times = new Map(report.times)
+  t.ok((times.get('busy.mjs')?.[1] ?? 0) >= 3.2, `${times.get('busy.mjs')}`)
+  t.ok((times.get('idle.mjs')?.[1] ?? 9) < (times.get('busy.mjs')?.[1] ?? 0))
+  t.match(written, /Most processor time \(all: \d+ s\):\n +[\d.]+ s {2}busy\.mjs/)
+})
+
+t.test('the longest files come first; a file that waits runs beside the busy ones', async t => {
+  // Each writes when it started, and the first ones end only when the file that waits has begun.
+  const names = ['short', 'long', 'longest', 'waits']
+  const until = (file: string) => `while (!existsSync('${file}')) await new Promise(go => setTimeout(go, 10));`
+  const body = (name: string) => `writeFileSync('${name}', ''); ${name.startsWith('long') ? until('waits') : ''} pass()`
+  const { report } = await run(
+    Object.fromEntries(names.map(name => [`${name}.mjs`, body(name)])),
+    new Map([
+      ['short.mjs', [1, 1]],
+      ['long.mjs', [50, 50]],
+      ['longest.mjs', [90, 90]],
+      ['waits.mjs', [30, 1]],
+    ]),
+  )
+  t.equal(report.passed, 4)
+  t.equal(report.failed, 0)
 })

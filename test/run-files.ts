@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { FileQueue, type FileTimes } from './file-queue.js'
 import type { TapReport } from './tap-report.js'
 
 export interface RunFilesOptions {
@@ -13,8 +14,10 @@ export interface RunFilesOptions {
   readonly temporary: string
   readonly report: TapReport
   readonly timeoutMs: number
-  /** How many files run at the same time. */
+  /** How many files run at the same time; a further one beside them when it mostly waits. */
   readonly jobs: number
+  /** What earlier runs took. */
+  readonly times?: FileTimes
 }
 
 /** In the environment of every process that a test file starts: the temporary folder of this file. */
@@ -40,26 +43,35 @@ export async function runFiles(files: readonly string[], options: RunFilesOption
   }
   process.on('SIGINT', stop).on('SIGTERM', stop)
   let runs = 0
-  const runAll = async (waiting: string[]) => {
-    for (let file = waiting.shift(); file && !stopped; file = waiting.shift()) {
-      await runFile(file, join(options.temporary, String(++runs)), running, options)
+  const spent = processorTime()
+  const runAll = async (next: () => string | undefined) => {
+    for (let file = next(); file && !stopped; file = next()) {
+      await runFile(file, { folder: join(options.temporary, String(++runs)), running, spent }, options)
     }
   }
-  const waiting = [...files]
-  await Promise.all(Array.from({ length: jobs }, () => runAll(waiting)))
-  const failed = report.failedFiles
+  const queue = new FileQueue(files, options.times)
+  await Promise.all([
+    ...Array.from({ length: jobs }, () => runAll(() => queue.next())),
+    runAll(() => queue.nextThatWaits()),
+  ])
+  const failed = [...report.failedFiles]
   if (failed.length <= maxAgain && !stopped) {
     for (const file of failed) report.again(file)
-    await runAll([...failed])
+    await runAll(() => failed.shift())
   }
   process.off('SIGINT', stop).off('SIGTERM', stop)
+}
+
+interface OneRun {
+  readonly folder: string
+  readonly running: Set<ChildProcess>
+  readonly spent: () => number
 }
 
 /** Hands the report what `tap run` would: the file as one subtest. Its errors are shown when it failed. */
 async function runFile(
   file: string,
-  folder: string,
-  running: Set<ChildProcess>,
+  { folder, running, spent }: OneRun,
   { root, report, timeoutMs }: RunFilesOptions,
 ): Promise<void> {
   mkdirSync(folder)
@@ -81,6 +93,7 @@ async function runFile(
     }, timeoutMs + 5_000),
     setTimeout(() => child.kill('SIGKILL'), timeoutMs + 20_000),
   ]
+  child.once('exit', () => report.used(file, spent()))
   const exited = new Promise<boolean>(resolve => {
     child.once('error', () => resolve(false))
     child.once('close', code => resolve(code === 0))
@@ -98,6 +111,25 @@ async function runFile(
   const time = (performance.now() - startedAt).toFixed(3)
   report.line(`${ok ? '' : 'not '}ok 1 - ${file}${ending} # time=${time}ms`)
   if (!ok && errors.length > 0) report.note(Buffer.concat(errors).toString())
+}
+
+/**
+ * Returns a function that tells the seconds of processor time of the children that have ended since its last call, and of
+ * the children that these have waited for. Called whenever one ends, it tells what that one took. 0 where there is no /proc.
+ */
+function processorTime(): () => number {
+  const total = () => {
+    // "pid (name) state …": the name may hold anything. The 14th and 15th after it: ticks of 10 ms in user and system mode.
+    const fields = read('/proc/self/stat').split(') ').at(-1)?.split(' ') ?? []
+    return (Number(fields[13] ?? 0) + Number(fields[14] ?? 0)) / 100
+  }
+  let before = total()
+  return () => {
+    const now = total()
+    const spent = now - before
+    before = now
+    return spent
+  }
 }
 
 /** Ends the processes that carry the mark in their environment and are still there after a moment; says which. */

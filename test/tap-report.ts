@@ -25,6 +25,10 @@ interface Failure {
 const slowSeconds = 5
 const mostSlow = 15
 
+/** The same for seconds of processor time. */
+const busySeconds = 3
+const mostBusy = 10
+
 /**
  * Reads the TAP output of a whole run, line by line; writes a line per test file, then every failure in full.
  * Counted are assertions. A subtest or a file counts only when it failed with no failed assertion in it: it ended
@@ -39,6 +43,7 @@ export class TapReport {
   #failures: Failure[] = []
   readonly #counts = new Map<string, Count>()
   readonly #seconds = new Map<string, number>()
+  readonly #processorSeconds = new Map<string, number>()
   /** The failures of files that are run a second time. */
   readonly #before = new Map<string, readonly Failure[]>()
   readonly #open: Subtest[] = []
@@ -124,6 +129,18 @@ export class TapReport {
     this.#write(`  once more, alone: ${sourceOf(file)}`)
   }
 
+  /** Seconds of processor time that a file took, with the processes that it started. */
+  used(file: string, seconds: number): void {
+    this.#processorSeconds.set(file, seconds)
+  }
+
+  /** What each file took in its last run, in seconds: by the clock, and of processor time. */
+  get times(): ReadonlyMap<string, readonly [seconds: number, processorSeconds: number]> {
+    return new Map(
+      [...this.#seconds].map(([file, seconds]) => [file, [seconds, this.#processorSeconds.get(file) ?? 0]]),
+    )
+  }
+
   /** Files that failed and then passed alone. */
   get unsteadyFiles(): readonly string[] {
     return [...this.#before.keys()].filter(file => this.#counts.get(file)?.failed === 0)
@@ -131,10 +148,9 @@ export class TapReport {
 
   /** Call it once, at the end: the files that took longest, then all failures, where they are looked for. */
   summarize(): void {
-    const slow = [...this.#seconds].filter(([, seconds]) => seconds >= slowSeconds)
-    const slowest = slow.sort(([, a], [, b]) => b - a).slice(0, mostSlow)
-    if (slowest.length > 0) this.#write('\nSlowest:')
-    for (const [file, seconds] of slowest) this.#write(`${seconds.toFixed(1).padStart(7)} s  ${sourceOf(file)}`)
+    this.#list('Slowest', this.#seconds, slowSeconds, mostSlow)
+    const all = [...this.#processorSeconds.values()].reduce((sum, seconds) => sum + seconds, 0)
+    this.#list(`Most processor time (all: ${all.toFixed(0)} s)`, this.#processorSeconds, busySeconds, mostBusy)
     for (const file of this.#missing) this.fail(`${sourceOf(file)} did not run`)
     const unsteady = this.unsteadyFiles
     for (const file of unsteady) for (const failure of this.#before.get(file) ?? []) this.#show('~', 33, failure)
@@ -144,6 +160,12 @@ export class TapReport {
       for (const file of unsteady) this.#write(`${this.#paint(33, '~')} ${sourceOf(file)}`)
     }
     this.#write(this.#skipped > 0 ? `\n${this.#skipped} skipped` : '')
+  }
+
+  #list(title: string, seconds: ReadonlyMap<string, number>, least: number, most: number): void {
+    const found = [...seconds].filter(([, time]) => time >= least).sort(([, a], [, b]) => b - a)
+    if (found.length > 0) this.#write(`\n${title}:`)
+    for (const [file, time] of found.slice(0, most)) this.#write(`${time.toFixed(1).padStart(7)} s  ${sourceOf(file)}`)
   }
 
   #show(sign: string, colour: number, { path, details }: Failure): void {
