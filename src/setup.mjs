@@ -153,7 +153,7 @@ function isInstalled() {
 /** tap is generated anew when its set of plugins differs from what it ships with (.taprc). */
 function isTapBuilt() {
   const generated = at('node_modules/@tapjs/test/test-built/dist/esm/index.js')
-  return existsSync(generated) && !readFileSync(generated, 'utf8').includes('@tapjs/typescript')
+  return existsSync(generated) && !/@tapjs\/(typescript|mock)/.test(readFileSync(generated, 'utf8'))
 }
 
 function isBuilt() {
