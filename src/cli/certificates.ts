@@ -15,7 +15,7 @@ import { promisify } from 'node:util'
 import forge from 'node-forge'
 import { replaceFileSync } from '../disk/replace-file.js'
 import { describe, HubError, systemCode } from '../errors.js'
-import { type Command, command, type Flags, type FlagValues, type Terminal, usage } from './command.js'
+import { type Terminal, usage } from './command.js'
 
 /*
  * `telehub cert`: a private certificate authority for a first set-up, and the certificates signed by that authority. In
@@ -28,25 +28,13 @@ import { type Command, command, type Flags, type FlagValues, type Terminal, usag
  * An existing key is used and never overwritten. Only certificates signed by this authority are overwritten.
  */
 
-const certificateFlags = {
-  dir: { value: 'FOLDER', help: 'where the files are; default: certs' },
-  name: { value: 'HOST', isRepeated: true, help: 'another name or address of this machine' },
-  client: { value: 'USER', isRepeated: true, help: 'makes a certificate for this user instead' },
-  days: { value: 'N', help: 'how long the certificates are valid; default and most: 825' },
-} as const satisfies Flags
-
-export const certificateCommand: Command = command({
-  name: 'cert',
-  summary: 'make a local certificate authority and a certificate for this machine, or renew it',
-  about: 'Prints what to write into telehub.yaml, and how devices connect.',
-  flags: certificateFlags,
-  examples: ['telehub cert', 'telehub cert --client thermo --client lamp'],
-  settings: 'none',
-  run: async ({ flags, terminal }) => {
-    await certify(flags, terminal)
-    return 0
-  },
-})
+/** Values of the flags of the command. */
+interface CertificateFlags {
+  readonly dir?: string
+  readonly name?: readonly string[]
+  readonly client?: readonly string[]
+  readonly days?: string
+}
 
 type CertTerminal = Pick<Terminal, 'out' | 'now'>
 
@@ -85,7 +73,7 @@ const authorityDays = 3_650
 const earlyMs = 36e5
 
 /** Makes the certificates that the flags name, and prints how to use them. Throws a `HubError`. */
-async function certify(flags: FlagValues<typeof certificateFlags>, terminal: CertTerminal): Promise<void> {
+export async function certify(flags: CertificateFlags, terminal: CertTerminal): Promise<void> {
   const order = orderOf(flags)
   const { dir, names, clients, days } = order
   try {
@@ -109,7 +97,7 @@ async function certify(flags: FlagValues<typeof certificateFlags>, terminal: Cer
   }
 }
 
-function orderOf(flags: FlagValues<typeof certificateFlags>): Order {
+function orderOf(flags: CertificateFlags): Order {
   const { dir = 'certs', name: names = [], client: clients = [], days: given = String(maxDays) } = flags
   const days = /^\d{1,4}$/.test(given) ? Number(given) : 0
   if (days < 1 || days > maxDays) {
