@@ -1,6 +1,6 @@
 import t from 'tap'
 import { asAdmin, connectMqtt, startHub } from '../harness.js'
-import { looks, violations } from './axe.js'
+import { sizes, violationsLightAndDark } from './axe.js'
 import { openDashboard } from './open-dashboard.js'
 
 t.test('the page Alerts', async t => {
@@ -14,24 +14,24 @@ t.test('the page Alerts', async t => {
   })
   for (const temperature of [-7, -18, -7])
     await device.publishAsync('home/kitchen/freezer/telemetry', JSON.stringify({ temperature }), { qos: 1 })
-  for (const { width, height, dark } of looks) {
-    const look = `${width} px, ${dark ? 'dark' : 'light'}`
-    const { page } = await openDashboard(t, `${hub.httpUrl}/#alerts`, { width, height, dark })
+  for (const { width, height } of sizes) {
+    const look = `${width} px`
+    const { page } = await openDashboard(t, `${hub.httpUrl}/#alerts`, { width, height })
     await page.locator('.alerts-item').waitFor()
-    t.same(await violations(page), [], `now, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `now, ${look}`)
     await page.getByRole('button', { name: /^Mute/ }).click()
-    t.same(await violations(page), [], `a mute, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `a mute, ${look}`)
     for (const view of ['history', 'rules', 'notify']) {
       await page.goto(`${hub.httpUrl}/#alerts&view=${view}`)
       await page.locator('.alerts-past, [data-rule], [data-target]').first().waitFor()
-      t.same(await violations(page), [], `${view}, ${look}`)
+      t.same(await violationsLightAndDark(page), [], `${view}, ${look}`)
     }
     await page.goto(`${hub.httpUrl}/#alerts&rule=warm`)
     await page.locator('.alerts-handle').waitFor()
-    t.same(await violations(page), [], `the editor of a rule, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `the editor of a rule, ${look}`)
     await page.locator('.blank-button').first().click()
     await page.locator('.chooser-value').first().waitFor()
-    t.same(await violations(page), [], `the choice of what is watched, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `the choice of what is watched, ${look}`)
     await page.context().close()
   }
 })

@@ -3,7 +3,7 @@ import { Member } from '../../devices/member.js'
 import { realHome } from '../../devices/real-home.js'
 import { passwordOf, usersFile } from '../fixtures/users.js'
 import { connectMqtt, startHub } from '../harness.js'
-import { looks, violations } from './axe.js'
+import { sizes, violations, violationsLightAndDark } from './axe.js'
 import { openDashboard } from './open-dashboard.js'
 
 t.test('editing a home, a board, and its link', async t => {
@@ -14,26 +14,26 @@ t.test('editing a home, a board, and its link', async t => {
   const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'd1', username: 'meter', password: passwordOf('meter') })
   for (const name of ['kitchen/a', 'hall/b'])
     await device.publishAsync(`home/${name}/telemetry`, '{"temperature":21}', { qos: 1 })
-  for (const { width, height, dark } of looks) {
-    const look = `${width} px, ${dark ? 'dark' : 'light'}`
-    const { page } = await openDashboard(t, `${hub.httpUrl}/login`, { width, height, dark })
+  for (const { width, height } of sizes) {
+    const look = `${width} px`
+    const { page } = await openDashboard(t, `${hub.httpUrl}/login`, { width, height })
     await page.locator('#user').fill('anna')
     await page.locator('#password').fill(passwordOf('anna'))
     await page.keyboard.press('Enter')
     await page.locator('.thing').nth(1).waitFor()
     await page.getByRole('button', { name: 'Edit', exact: true }).click()
     await page.locator('.arrange-device').nth(1).waitFor()
-    t.same(await violations(page), [], `the mode in which one edits, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `the mode in which one edits, ${look}`)
     await page.getByRole('button', { name: /^Change A\b/ }).click()
     await page.locator('dialog.editor').waitFor()
-    t.same(await violations(page), [], `the editor of a device, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `the editor of a device, ${look}`)
     await page.keyboard.press('Escape')
     await page.goto(`${hub.httpUrl}/`)
     await page.getByRole('button', { name: 'New board' }).click()
     const sheet = page.locator('dialog.editor')
     await sheet.getByRole('button', { name: 'Make a link' }).click()
     await sheet.getByText('Copy the link now').waitFor()
-    t.same(await violations(page), [], `the editor of a board with a link, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `the editor of a board with a link, ${look}`)
     await page.context().close()
   }
 })

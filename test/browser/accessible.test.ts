@@ -2,7 +2,7 @@ import t from 'tap'
 import { Member } from '../../devices/member.js'
 import { realHome } from '../../devices/real-home.js'
 import { connectMqtt, eventually, startHub } from '../harness.js'
-import { looks, violations } from './axe.js'
+import { sizes, violationsLightAndDark } from './axe.js'
 import { openDashboard } from './open-dashboard.js'
 
 /** Returns the address of a chart with numbers, a boolean and a text. */
@@ -27,60 +27,60 @@ t.test('the pages of a home', async t => {
 
   const several = await severalOf(hub.httpUrl)
 
-  for (const { width, height, dark } of looks) {
-    const look = `${width} px, ${dark ? 'dark' : 'light'}`
-    const { page } = await openDashboard(t, `${hub.httpUrl}/`, { width, height, dark })
+  for (const { width, height } of sizes) {
+    const look = `${width} px`
+    const { page } = await openDashboard(t, `${hub.httpUrl}/`, { width, height })
     await page.getByText('15 devices', { exact: true }).waitFor()
-    t.same(await violations(page), [], `Home, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `Home, ${look}`)
     await page.locator('#search').fill('lamp')
     await page.locator('.thing-link', { hasText: 'Living room lamp' }).click()
     await page.locator('dialog.sheet').waitFor()
-    t.same(await violations(page), [], `the sheet of a device, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `the sheet of a device, ${look}`)
     await page.keyboard.press('Escape')
     await page.goto(`${hub.httpUrl}/#values`)
     await page.locator('.tile').first().waitFor()
-    t.same(await violations(page), [], `All values, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `All values, ${look}`)
     await page.locator('.tile').first().click()
     await page.locator('#chart[data-points]:not([data-points="0"])').waitFor()
-    t.same(await violations(page), [], `a chart, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `a chart, ${look}`)
     await page.locator('[data-tool="dates"]').click()
-    t.same(await violations(page), [], `the dates of a chart, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `the dates of a chart, ${look}`)
     await page.goto('about:blank')
     await page.goto(`${hub.httpUrl}/#${several}`)
     await page.locator('.lane').first().waitFor()
     await page.locator('[data-tool="add"]').click()
-    t.same(await violations(page), [], `a chart of several series, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `a chart of several series, ${look}`)
     await page.goto(`${hub.httpUrl}/#balance`)
     await page.locator('#dead li, #dead tr, #dead article').first().waitFor()
-    t.same(await violations(page), [], `Delivery, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `Delivery, ${look}`)
     await page.goto(`${hub.httpUrl}/#explore`)
     await page.locator('.level-toggle').first().click()
     await page.locator('.levels .levels .level').first().waitFor()
-    t.same(await violations(page), [], `Explore, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `Explore, ${look}`)
     await page.locator('#search').fill('lamp')
     await page.locator('a.level-name').first().click()
     await page.locator('.message-row').first().waitFor()
-    t.same(await violations(page), [], `a topic, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `a topic, ${look}`)
     for (const place of ['retained', 'publish']) {
       await page.goto(`${hub.httpUrl}/#explore&${place}`)
       await page.locator('#explore form').waitFor()
-      t.same(await violations(page), [], `${place}, ${look}`)
+      t.same(await violationsLightAndDark(page), [], `${place}, ${look}`)
     }
     await page.goto(`${hub.httpUrl}/#explore&rules`)
     await page.locator('.rule').first().waitFor()
-    t.same(await violations(page), [], `mapping rules, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `mapping rules, ${look}`)
     await page.goto(`${hub.httpUrl}/#explore&map&topic=home/hall/broken/telemetry`)
     await page.locator('.tried li').first().waitFor()
     await page.locator('.chip').nth(1).click()
-    t.same(await violations(page), [], `a rule, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `a rule, ${look}`)
     await page.goto(`${hub.httpUrl}/#clients`)
     await page.locator('.client').first().waitFor()
-    t.same(await violations(page), [], `Clients, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `Clients, ${look}`)
     await page.getByRole('button', { name: 'Ban …' }).first().click()
-    t.same(await violations(page), [], `a ban, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `a ban, ${look}`)
     await page.goto(`${hub.httpUrl}/#device=broken`)
     await page.locator('#device-name').waitFor()
-    t.same(await violations(page), [], `the page of a client, ${look}`)
+    t.same(await violationsLightAndDark(page), [], `the page of a client, ${look}`)
     await page.context().close()
   }
 })

@@ -1,23 +1,46 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import type { AxeResults } from 'axe-core'
 import type { Page } from 'playwright-core'
 
 /* Pages by the rules of axe-core (WCAG 2.2 A and AA, and best practice). */
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-/** Returns the violations on a page, each with the first elements that it is about. */
+/** Rules that look at colours. All others look at elements, their sizes and their names, which are the same in the dark. */
+const colourRules = ['color-contrast', 'link-in-text-block']
+
+/** Returns the violations on a page as it is shown, each with the first elements that it is about. */
 export async function violations(page: Page): Promise<readonly string[]> {
-  await page.evaluate(axe)
-  const { violations } = (await page.evaluate('axe.run(document)')) as AxeResults
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ html }) => html.slice(0, 200))}`)
+  return check(page, {})
 }
 
-/** Sizes and colour schemes in which every page is looked at. */
-export const looks = [
-  { width: 1440, height: 900, dark: false },
-  { width: 1440, height: 900, dark: true },
-  { width: 390, height: 844, dark: false },
-  { width: 390, height: 844, dark: true },
+/** The same for a page that is shown light, and for its colours in the dark. */
+export async function violationsLightAndDark(page: Page): Promise<readonly string[]> {
+  const light = await check(page, {})
+  await page.emulateMedia({ colorScheme: 'dark' })
+  await page.evaluate(settled)
+  const dark = await check(page, { runOnly: colourRules })
+  await page.emulateMedia({ colorScheme: 'light' })
+  await page.evaluate(settled)
+  return [...light, ...dark.map(one => `dark: ${one}`)]
+}
+
+/** Resolves when the colours have changed: those of transitions do so over several frames. */
+const settled = `new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve))).then(() =>
+  Promise.all(document.getAnimations().filter(one => one instanceof CSSTransition).map(one => one.finished.catch(() => {}))))`
+
+async function check(page: Page, options: { readonly runOnly?: readonly string[] }): Promise<readonly string[]> {
+  // The document of an address keeps it until it is left.
+  if (!(await page.evaluate<boolean>('"axe" in window'))) await page.evaluate(axe)
+  // Everything else that it tells about a page is much, and nobody reads it.
+  const run = `axe.run(document, ${JSON.stringify({ ...options, resultTypes: ['violations'] })})`
+  const short = `({ violations }) => violations.map(({ id, nodes }) =>
+    id + ': ' + nodes.slice(0, 3).map(({ html }) => html.slice(0, 200)))`
+  return page.evaluate<string[]>(`${run}.then(${short})`)
+}
+
+/** Sizes in which every page is looked at. */
+export const sizes = [
+  { width: 1440, height: 900 },
+  { width: 390, height: 844 },
 ]
