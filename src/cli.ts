@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type Command, command, commandLines, type Flags, parseCommand, type Terminal } from './cli/command.js'
 import { commands } from './cli/commands.js'
-import { loadSettings, settingsHelp } from './config/config.js'
+import { loadSettings, queueServerName, settingsHelp } from './config/config.js'
 import type { Settings } from './config/settings.js'
 import { describe, HubError, systemCode } from './errors.js'
 import { createLog, type Log, plain } from './observe/log.js'
@@ -35,7 +35,7 @@ const allCommands: readonly Command[] = [
   }),
   command({
     name: 'process',
-    summary: 'store what RabbitMQ holds, without a hub: on other machines, any number of them',
+    summary: 'store what RabbitMQ or Kafka holds, without a hub: on other machines, any number of them',
     examples: ['telehub process --rabbitmq.url amqp://mq --influx.url http://influx:8086/telehub'],
     run: ({ settings, load }) => {
       serves = true
@@ -111,9 +111,10 @@ async function runProcess(settings: Settings, read: () => Settings): Promise<nev
     log.info('settings read again; the consumer was restarted')
   })
   const place = (url: string) => new URL(url).host
-  process.stdout.write(
-    `telehub process ready · RabbitMQ ${place(settings['rabbitmq.url'])} → InfluxDB ${place(settings['influx.url'])}\n`,
-  )
+  const queue = settings['rabbitmq.url']
+    ? `RabbitMQ ${place(settings['rabbitmq.url'])}`
+    : `Kafka ${settings['kafka.brokers'].join(',')}`
+  process.stdout.write(`telehub process ready · ${queue} → InfluxDB ${place(settings['influx.url'])}\n`)
   await signalled
   await reloads.end()
   const problems = await stop()
@@ -137,7 +138,7 @@ async function start(settings: Settings, demo: boolean, read: () => Settings): P
     ...(mqttUrl ? [mqttUrl] : []),
     ...(mqttsUrl ? [mqttsUrl] : []),
     webSocketUrl,
-    `queue ${settings['rabbitmq.url'] ? 'RabbitMQ' : 'embedded'}`,
+    `queue ${queueServerName(settings) ?? 'embedded'}`,
     `store ${settings['influx.url'] ? 'InfluxDB' : 'DuckDB'}`,
     `data ${settings['data.dir']}`,
     ...(hub.restoring ? ['kept sessions are being restored'] : []),

@@ -70,7 +70,7 @@ t.test(
   async t => {
     t.same(
       services.map(([name]) => name),
-      ['hub', 'rabbitmq', 'influxdb', 'prometheus', 'grafana'],
+      ['hub', 'rabbitmq', 'kafka', 'influxdb', 'prometheus', 'grafana'],
     )
     for (const [name, { healthcheck, ports = [], volumes = [], image, build }] of services) {
       t.ok((healthcheck?.test.length ?? 0) > 1, `${name} has a health check`)
@@ -131,7 +131,7 @@ t.test('every image is named by version and digest', async t => {
   for (const image of images) t.match(image, /^[a-z]+:\d+\.\d+\.\d+[\w-]*@sha256:[\da-f]{64}$/)
   // Those of a profile by version at least.
   const others = services.filter(([, { profiles }]) => profiles).map(([, { image }]) => image)
-  t.equal(others.length, 2)
+  t.equal(others.length, 3)
   for (const image of others) t.match(image, /^[a-z]+\/[a-z]+:v?\d+\.\d+\.\d+(@sha256:[\da-f]{64})?$/)
 })
 

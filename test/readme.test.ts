@@ -18,6 +18,7 @@ const linked = [
   'examples/plain-page/README.md',
   'examples/order-status/README.md',
   'examples/back-ends/README.md',
+  'examples/kafka-consumer/README.md',
 ]
 
 t.test('the generated parts of README.md and docs/ are what npm run readme makes', async t => {

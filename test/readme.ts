@@ -24,6 +24,7 @@ export const docs = [
   'grafana',
   'shadows',
   'rabbitmq',
+  'kafka',
   'http',
   'operate',
   'backup',

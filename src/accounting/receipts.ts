@@ -22,7 +22,7 @@ interface Body {
   readonly moved?: 'stored' | 'dropped'
 }
 
-/** Delivers receipts to hubs. Implemented by `RabbitMq`. */
+/** Delivers receipts to hubs. Implemented by `RabbitMq` and `Kafka`. */
 export interface ReceiptDelivery {
   /** Resolves when the receipt is durable. */
   publishReceipts(hub: string, body: Buffer): Promise<void>

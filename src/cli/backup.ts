@@ -133,6 +133,9 @@ function withoutOf(settings: Settings): string[] {
     ...(settings['rabbitmq.url']
       ? [`messages that wait in RabbitMQ (${host(settings['rabbitmq.url'])}), and its dead letters`]
       : []),
+    ...(settings['kafka.brokers'].length > 0
+      ? [`messages that wait in Kafka (${settings['kafka.brokers'].join(', ')})`]
+      : []),
     ...(settings['tls.cert'] ? ['certificates and their keys (tls.*)'] : []),
     'telehub.yaml and the environment',
   ]

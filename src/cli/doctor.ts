@@ -12,7 +12,7 @@ export const doctorCommand: Command = command({
   name: 'doctor',
   summary: 'look for what is wrong, and say what to do about it, whether a hub runs or not',
   about:
-    'Checks settings, disk, clock, ports, files, users, certificates, RabbitMQ, the store and the hub.\n' +
+    'Checks settings, disk, clock, ports, files, users, certificates, RabbitMQ, Kafka, the store and the hub.\n' +
     'Ends with 0 when nothing is wrong, 1 otherwise, 2 when it was called wrongly.',
   flags: doctorFlags,
   examples: ['telehub doctor', 'telehub doctor --repair'],

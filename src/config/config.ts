@@ -113,8 +113,47 @@ export function loadSettings({
   if (serves && !result['rabbitmq.record'] && result['rabbitmq.url'] === '') {
     problems.push('rabbitmq.record: given false, so that other machines store the messages; that needs rabbitmq.url')
   }
+  problems.push(...kafkaProblems(result, sources))
   if (problems.length > 0) throw new HubError('bad_settings', problems.join('\n'))
   return withSources(result, sources)
+}
+
+/** Returns what does not fit together in the settings of Kafka. */
+function kafkaProblems(settings: Settings, sources: Sources): string[] {
+  const problems: string[] = []
+  const hasBrokers = settings['kafka.brokers'].length > 0
+  if (hasBrokers && settings['rabbitmq.url'] !== '')
+    problems.push(
+      'kafka.brokers and rabbitmq.url: both given, but the messages to be stored go through one of them, or two consumers ' +
+        'would store everything twice. Take one away',
+    )
+  if (!settings['kafka.record'] && !hasBrokers)
+    problems.push('kafka.record: given false, so that other machines store the messages; that needs kafka.brokers')
+  if ((settings['kafka.tls.cert'] === '') !== (settings['kafka.tls.key'] === ''))
+    problems.push('kafka.tls.cert and kafka.tls.key: given one without the other; a certificate needs its key')
+  const from = sources['kafka.sasl.password']
+  if (from !== undefined && from !== environmentName('kafka.sasl.password'))
+    problems.push(
+      `kafka.sasl.password: given in ${from.startsWith('--') ? 'a flag, which every user of the machine can read' : from}, ` +
+        `allowed is the environment (${environmentName('kafka.sasl.password')}), or a file that kafka.sasl.passwordFile names`,
+    )
+  if (settings['kafka.sasl.mechanism'] === 'off') return problems
+  if (settings['kafka.sasl.user'] === '')
+    problems.push(`kafka.sasl.mechanism: given ${settings['kafka.sasl.mechanism']}, which needs kafka.sasl.user`)
+  if ((settings['kafka.sasl.password'] === '') === (settings['kafka.sasl.passwordFile'] === ''))
+    problems.push(
+      `kafka.sasl.mechanism: given ${settings['kafka.sasl.mechanism']}, which needs a password, from the environment ` +
+        `(${environmentName('kafka.sasl.password')}) or from kafka.sasl.passwordFile, not both`,
+    )
+  return problems
+}
+
+/** Returns the name of the server that messages to be stored go through; undefined: the spool is the queue. */
+export function queueServerName(
+  settings: Pick<Settings, 'rabbitmq.url' | 'kafka.brokers'>,
+): 'RabbitMQ' | 'Kafka' | undefined {
+  if (settings['rabbitmq.url'] !== '') return 'RabbitMQ'
+  return settings['kafka.brokers'].length > 0 ? 'Kafka' : undefined
 }
 
 const defaultFile = 'telehub.yaml'
@@ -235,6 +274,7 @@ const chapters: Readonly<Record<Subject, string>> = {
   tls: 'TLS',
   data: 'Data folder',
   rabbitmq: 'RabbitMQ',
+  kafka: 'Kafka',
   influx: 'InfluxDB',
   store: 'Stored readings',
   export: 'Stored readings',

@@ -11,6 +11,19 @@ export interface SettingKind<T> {
   mistakes?(given: unknown): readonly (readonly [index: number, mistake: string])[]
 }
 
+/** A setting of the table: how a value is read, the value without any, and what it does. */
+export interface SettingRow<T> {
+  readonly kind: SettingKind<T>
+  readonly default: T
+  readonly help: string
+}
+
+export const row = <T>(kind: SettingKind<T>, fallback: T, help: string): SettingRow<T> => ({
+  kind,
+  default: fallback,
+  help,
+})
+
 export const text = (allowed = 'a text', test = /^[^\0]*$/): SettingKind<string> => ({
   allowed,
   parse: given => (typeof given === 'string' && test.test(given) ? given : undefined),

@@ -1,3 +1,4 @@
+import { kafkaSettings } from './kafka-settings.js'
 import type { SettingKey, Settings } from './settings.js'
 import { sourcesOf, withSources } from './sources.js'
 
@@ -17,6 +18,8 @@ const atOnce: readonly SettingKey[] = [
   'spool.alarm',
   'shutdown.timeout',
 ]
+
+const kafkaKeys = Object.keys(kafkaSettings) as (keyof typeof kafkaSettings)[]
 
 /**
  * Settings of the processor thread alone, which is stopped in order and started with the new ones while MQTT goes on.
@@ -45,6 +48,7 @@ const byProcessor: readonly SettingKey[] = [
   'rabbitmq.envelope',
   'rabbitmq.headers',
   'rabbitmq.record',
+  ...kafkaKeys,
   'influx.url',
   'influx.token',
   'influx.org',

@@ -1,3 +1,4 @@
+import { kafkaSettings } from './kafka-settings.js'
 import { type KeepTimes, keepKind } from './keep.js'
 import {
   duration,
@@ -8,7 +9,8 @@ import {
   list,
   oneOf,
   portOrOff,
-  type SettingKind,
+  row,
+  type SettingRow,
   secret,
   size,
   text,
@@ -48,14 +50,6 @@ export {
   ruleMistakes,
   timesOf,
 } from './mapping-rule.js'
-
-interface SettingRow<T> {
-  readonly kind: SettingKind<T>
-  readonly default: T
-  readonly help: string
-}
-
-const row = <T>(kind: SettingKind<T>, fallback: T, help: string): SettingRow<T> => ({ kind, default: fallback, help })
 
 /** Units of the sample devices (`npm run devices`), which publish on the topics of the default mapping. */
 const sampleUnits = {
@@ -157,6 +151,7 @@ export const settingsTable = {
     true,
     'Whether this hub stores the messages of the queue telehub.record. false leaves that to telehub process on other machines.',
   ),
+  ...kafkaSettings,
   'influx.url': row(
     url('http:', 'https:'),
     '',

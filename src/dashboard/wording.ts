@@ -140,6 +140,7 @@ const products = new Map([
   ['influx', 'InfluxDB'],
   ['duckdb', 'DuckDB'],
   ['rabbitmq', 'RabbitMQ'],
+  ['kafka', 'Kafka'],
 ])
 
 export function dependencyText(name: string): string {

@@ -9,6 +9,7 @@ import { certificates } from './certificates.js'
 import { deadLetters } from './dead-letters.js'
 import { disk } from './disk.js'
 import { type Check, type Examined, type Finding, fine, problem } from './finding.js'
+import { kafka } from './kafka.js'
 import { machine } from './machine.js'
 import { rabbitmq } from './rabbitmq.js'
 import { rights } from './rights.js'
@@ -53,6 +54,7 @@ const checks: readonly (readonly [name: string, check: Check])[] = [
   ['dead letters', deadLetters],
   ['store', store],
   ['RabbitMQ', rabbitmq],
+  ['Kafka', kafka],
   ['certificates', certificates],
   ['users', users],
 ]

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { queueServerName } from '../config/config.js'
 import { influxAddress } from '../config/settings.js'
 import { nodeFiles } from '../disk/files.js'
 import { describe, HubError, withoutPasswords } from '../errors.js'
@@ -145,7 +146,7 @@ async function duckdb({ dir, hasDir, hub, settings }: Examined): Promise<Finding
   try {
     const { series, readings, sequence } = await inspectDuckDb(path)
     const seen = `${many(readings, 'reading')} of ${count(series)} series, ${bytes(size)}`
-    return [fine(duckCheck, seen), ...belongs(sequence, dir, settings['rabbitmq.url'] !== '')]
+    return [fine(duckCheck, seen), ...belongs(sequence, dir, queueServerName(settings) !== undefined)]
   } catch (error) {
     if (!(error instanceof HubError) || error.code === 'store_unavailable') {
       return [
@@ -172,7 +173,7 @@ async function duckdb({ dir, hasDir, hub, settings }: Examined): Promise<Finding
 /** Checks whether the store belongs to this spool: both keep the number of the last stored message. */
 function belongs(stored: number | undefined, dir: string, hasQueue: boolean): Finding[] {
   const check = 'store identity'
-  // With RabbitMQ between the two, the spool does not know what is stored.
+  // With a queue server between the two, the spool does not know what is stored.
   if (stored === undefined || hasQueue) return []
   let wanted: number
   try {

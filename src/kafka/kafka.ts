@@ -2,15 +2,18 @@ import { HubError } from '../errors.js'
 import type { Message, Outcome, Rejection } from '../model.js'
 import type { DeadLetters, QueueReader, QueueServer } from '../queue/queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
-import { type KafkaAccess, KafkaClient, type TopicRules } from './client.js'
+import { accessOf, type KafkaLogin } from './access.js'
+import { type ClusterLook, KafkaClient, type TopicRules } from './client.js'
 import { CopiedDeadLetters, SentDeadLetters } from './dead-letters.js'
 import { type ClusterListener, KafkaProducer } from './producer.js'
 import { KafkaReader } from './reader.js'
 import { batchRecords, messageRecord, type OutgoingRecord, plainRecord } from './records.js'
 import { recordTopics, type TopicNames, type TopicOptions, topicNames } from './topics.js'
 
+export type { KafkaLogin }
+
 export interface KafkaOptions {
-  readonly access: KafkaAccess
+  readonly login: KafkaLogin
   readonly topics: TopicOptions
   readonly rules: TopicRules
   /** First part of every message id. */
@@ -28,6 +31,9 @@ export interface KafkaOptions {
   /** Returns the time in microseconds, for records that other programs have sent. */
   readonly clock: MicrosecondClock
 }
+
+/** Beginnings of the names of the settings that `login` comes from. */
+export const settingNames = { sasl: 'kafka.sasl.', tls: 'kafka.tls.' }
 
 /** Time until the cluster is asked again for a hub that had no topic for receipts. */
 const unknownHubMs = 60_000
@@ -50,9 +56,9 @@ export class Kafka implements QueueServer {
   readonly #hubs = new Map<string, { readonly isThere: boolean; readonly at: number }>()
 
   constructor(options: KafkaOptions) {
-    const { access, topics, rules, hubId, windowBytes, listener } = options
+    const { login, topics, rules, hubId, windowBytes, listener } = options
     this.#options = options
-    this.#client = new KafkaClient(access, hubId === '' ? 'telehub-process' : `telehub-${hubId}`)
+    this.#client = new KafkaClient(accessOf(login, settingNames), hubId === '' ? 'telehub-process' : `telehub-${hubId}`)
     this.#names = topicNames(topics.prefix)
     const wanted = { client: this.#client, topics: this.#wanted(), rules, windowBytes }
     this.#producer = new KafkaProducer(wanted, listener)
@@ -170,4 +176,11 @@ export class Kafka implements QueueServer {
     const options = { hubId: this.#options.hubId, producer: this.#side, names: this.#names, hubs: this }
     return own ? new CopiedDeadLetters(own, options) : new SentDeadLetters(options)
   }
+}
+
+/** Looks at the cluster and the topics of a hub, and changes nothing. Rejects with `queue_unavailable`. */
+export function lookAtKafka(login: KafkaLogin, prefix: string, hubId: string | undefined): Promise<ClusterLook> {
+  const client = new KafkaClient(accessOf(login, settingNames), 'telehub-doctor')
+  const wanted = recordTopics({ prefix, partitions: 1, maxMessage: 0 }, hubId)
+  return client.look(wanted.map(({ topic }) => topic))
 }

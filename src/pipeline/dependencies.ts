@@ -21,7 +21,7 @@ export interface WaitingConsumer {
 }
 
 export interface DependenciesOptions {
-  /** Names of the targets for people, by key: `store`, `rabbitmq`, `disk`. */
+  /** Names of the targets for people, by key: `store`, `queue`, `disk`. */
   readonly names: Readonly<Partial<Record<Target, string>>>
   /** For people: what happens to arriving messages while a target is down. */
   readonly meanwhile: string
@@ -30,13 +30,13 @@ export interface DependenciesOptions {
   readonly log: SentenceLog
 }
 
-export type Target = 'store' | 'rabbitmq' | 'disk'
+export type Target = 'store' | 'queue' | 'disk'
 
 /** The unavailable target, by error code. */
 const targets: Partial<Record<ErrorCode, Target>> = {
   store_unavailable: 'store',
-  queue_unavailable: 'rabbitmq',
-  queue_clash: 'rabbitmq',
+  queue_unavailable: 'queue',
+  queue_clash: 'queue',
   spool_failed: 'disk',
 }
 

@@ -2,8 +2,7 @@ import type { BalanceSheet } from '../accounting/balance-sheet.js'
 import { RejectedOnly } from '../accounting/ledgers.js'
 import { takeReceipts } from '../accounting/receipts.js'
 import type { Message } from '../model.js'
-import type { Ledger, QueueReader } from '../queue/queue.js'
-import type { RabbitMq } from '../rabbitmq/rabbitmq.js'
+import type { Ledger, QueueReader, QueueServer } from '../queue/queue.js'
 import { Rest } from '../runtime/rest.js'
 import type { Cursors } from '../spool/cursors.js'
 import type { ConsumerSuspects } from './consumer-suspects.js'
@@ -28,7 +27,8 @@ export { spansOf } from './message-spans.js'
 
 export interface HubConsumersOptions {
   readonly cursors: Cursors
-  readonly rabbit: RabbitMq | undefined
+  /** Undefined when the spool is the queue. */
+  readonly server: QueueServer | undefined
   /** Whether this hub stores messages. Otherwise `telehub process` does, on other machines. */
   readonly records: boolean
   readonly live: LiveStage
@@ -43,7 +43,7 @@ export interface HubConsumersOptions {
 
 /** Returns what each consumer of a hub reads, and which handler takes it. */
 export function hubConsumers(options: HubConsumersOptions): readonly ConsumerSetup[] {
-  const { cursors, rabbit, records, live, recording, downlink, balance, ledger, suspects, spans } = options
+  const { cursors, server, records, live, recording, downlink, balance, ledger, suspects, spans } = options
   const traced = spans && new MessageSpans(spans)
   // Cursors are there once the spool is open.
   const inSpool = (group: string): QueueReader => ({
@@ -67,32 +67,30 @@ export function hubConsumers(options: HubConsumersOptions): readonly ConsumerSet
     rest: new Rest(recordRestMs),
     ledger: traced ? new TracedLedger(ledger, traced) : ledger,
   })
-  if (!rabbit) return [toScreen, toStore(inSpool('record'))]
-  const toRabbit: ConsumerSetup = {
+  if (!server) return [toScreen, toStore(inSpool('record'))]
+  const toServer: ConsumerSetup = {
     name: 'bridge',
     reader: inSpool('bridge'),
     suspects: suspects.of('bridge', bridgeBatch, 'poison'),
     ledger: new RejectedOnly(balance),
-    handle: async (messages: readonly Message[]) => {
-      if (traced) await traced.around('telehub publish', messages, all => rabbit.publish(all))
-      else await rabbit.publish(messages)
-    },
+    handle: (messages: readonly Message[]) =>
+      traced ? traced.around('telehub publish', messages, all => server.bridge(all)) : server.bridge(messages),
     batch: bridgeBatch,
   }
   const toSubscribers: ConsumerSetup = {
     name: 'publish',
-    reader: rabbit.reader('publish'),
+    reader: server.reader('publish'),
     suspects: suspects.of('publish', publishBatch, 'publish_poison'),
     handle: messages => downlink.handle(messages),
     batch: publishBatch,
   }
   const toBalance: ConsumerSetup = {
     name: 'receipts',
-    reader: rabbit.reader('receipts'),
+    reader: server.reader('receipts'),
     suspects: suspects.of('receipts', receiptBatch, 'receipts_poison'),
     handle: async (messages: readonly Message[]) => void (await takeReceipts(messages, balance)),
     batch: receiptBatch,
   }
-  const all = [toScreen, toRabbit, toSubscribers, toBalance]
-  return records ? [...all, toStore(rabbit.reader('record'))] : all
+  const all = [toScreen, toServer, toSubscribers, toBalance]
+  return records ? [...all, toStore(server.reader('record'))] : all
 }

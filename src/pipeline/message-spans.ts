@@ -75,11 +75,16 @@ export class MessageSpans {
     this.#sink.add({ parent, spanId, name, from, to: this.#clock.now(), attributes, error })
   }
 
-  /** Hands messages on, and adds the span of each once `act` is done. Rejects as `act` does. */
-  async around(name: string, messages: readonly Message[], act: (messages: readonly Message[]) => Promise<unknown>) {
+  /** Hands messages on, and adds the span of each once `act` is done. Resolves and rejects as `act` does. */
+  async around<Result>(
+    name: string,
+    messages: readonly Message[],
+    act: (messages: readonly Message[]) => Promise<Result>,
+  ): Promise<Result> {
     const handed = messages.map(message => this.handedOn(message))
-    await act(handed.map(({ message }) => message))
+    const result = await act(handed.map(({ message }) => message))
     for (const [i, { spanId }] of handed.entries()) this.passed(name, messages[i] as Message, { spanId })
+    return result
   }
 
   #traceOf(message: Message): TraceParent | undefined {

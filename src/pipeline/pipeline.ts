@@ -24,6 +24,7 @@ import { LivePusher } from './live-pusher.js'
 import { LiveStage } from './live-stage.js'
 import { notificationsOf } from './notifying.js'
 import { Queries, TrialMappings } from './queries.js'
+import { openQueueServer, queueParts, storesHere } from './queue-server.js'
 import { RecordStage } from './record-stage.js'
 import { Recorder } from './recorder.js'
 import type { Registry } from './registry.js'
@@ -34,7 +35,7 @@ import { Sparkplug } from './sparkplug/sparkplug.js'
 import { cursorsOf } from './spool-cursors.js'
 import { SettledMessages, type SpoolProgress } from './spool-progress.js'
 import { refillOf, retentionOf, StoreRefill, storeParts } from './store-parts.js'
-import { deadLetterFilesOf, dependenciesOf, mappingOf, openRabbit, openStore, seriesGuardOf } from './targets.js'
+import { deadLetterFilesOf, dependenciesOf, mappingOf, openStore, seriesGuardOf } from './targets.js'
 import type { ProcessorThreadData } from './thread-ports.js'
 
 /*
@@ -42,8 +43,8 @@ import type { ProcessorThreadData } from './thread-ports.js'
  *
  *   SPOOL ─┬─ cursor live ──► registry, $hub/last ─► broker thread
  *          └─ cursor record ─► decode, map ─► STORE, dead letters ─► balance
- *             or bridge ─► RABBITMQ ─► record ─► STORE, dead letters ─► balance, or a receipt to the hub it came from
- *   RABBITMQ telehub.publish ─► publish ─► broker thread
+ *             or bridge ─► RABBITMQ, KAFKA ─► record ─► STORE, dead letters ─► balance, or a receipt to the hub it came from
+ *   telehub.publish there ─► publish ─► broker thread
  */
 
 /** Parts of the processor thread that the broker thread may call before the spool is open. */
@@ -107,17 +108,17 @@ export async function startPipeline(
   const mapping = mappingOf(settings, sparkplug.reader, decoders)
   const knowledge = new KnowledgeFile(join(dir, 'knowledge.json'), mapping.knowledge, incidents)
 
-  // Where messages go: into the store, by way of RabbitMQ if there is one. A target that is down is waited for.
+  // Where messages go: into the store, by way of RabbitMQ or Kafka if there is one. A target that is down is waited for.
   const dependencies = dependenciesOf(settings, log, 'the spool keeps arriving messages')
-  const rabbit = settings['rabbitmq.url'] ? await openRabbit(settings, hubId, true, dependencies) : undefined
-  const records = !rabbit || settings['rabbitmq.record']
+  const server = await openQueueServer(settings, hubId, true, dependencies)
+  const records = !server || storesHere(settings)
   const store = await openStore(settings, dir, incidents)
   exit.before(() => store.abandon?.())
 
   // Messages that cannot be stored, and the account of all: in the balance sheet, or by receipts to the hubs of other messages.
   const files = deadLetterFilesOf(settings, dir, { sharing, balance, log, incidents })
-  const dead = rabbit ?? files
-  const ledger = rabbit ? new BothLedgers(balance, new Receipts(rabbit)) : balance
+  const dead = server?.deadLetters(files) ?? files
+  const ledger = server ? new BothLedgers(balance, new Receipts(server)) : balance
 
   // Live: the registry of devices, the newest readings for the screen, and the alerts.
   const settled = new SettledMessages(balance, progress)
@@ -145,7 +146,7 @@ export async function startPipeline(
   // The loops that carry messages from a source to its handler, and find messages that crash the process.
   const suspects = new ConsumerSuspects(join(dir, 'handling'), { log, incidents, exit })
   const consumers = new Consumers({
-    consumers: hubConsumers({ cursors, rabbit, records, live, recording, downlink, balance, ledger, suspects, spans }),
+    consumers: hubConsumers({ cursors, server, records, live, recording, downlink, balance, ledger, suspects, spans }),
     ...{ dependencies, dead, spool: progress, counts: [sparkplug, broker], clock: machineClock },
   })
 
@@ -161,15 +162,14 @@ export async function startPipeline(
     { name: 'cursors', start: () => cursors.start(), stop: () => cursors.stop() },
     balance,
     { name: 'registry', start: () => void registry.start(), stop: () => registry.stop() },
-    knowledge,
-    rabbit ? { name: rabbit.name, start: () => {}, stop: () => rabbit.stop() } : files,
-    ...[guard, sparkplug, ...(spans ? [spans] : []), ...storeParts(settings, store, dependencies, incidents)],
+    ...[knowledge, ...queueParts(server, dead, files), guard, sparkplug, ...(spans ? [spans] : [])],
+    ...storeParts(settings, store, dependencies, incidents),
     ...(records ? [new StoreRefill(refill, dependencies)] : []),
     ...[retention, alerts, notifications, home, live],
     { name: 'replays', start: () => {}, stop: () => replays.stop() },
     consumers,
   ])
   isStarted = true
-  const more = { live, retention, deadBytes: () => (rabbit ? 0 : files.bytes), seriesAlarm: () => guard.alarm() }
+  const more = { live, retention, deadBytes: () => files.bytes, seriesAlarm: () => guard.alarm() }
   return { consumers, queries, replays, removal, feeds, alerts, home, seriesChanges, notifications, ...more, stop }
 }

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { BalanceSheet } from '../accounting/balance-sheet.js'
+import { queueServerName } from '../config/config.js'
 import type { ThreadExit } from '../runtime/thread-exit.js'
 import { machineClock } from '../runtime/time.js'
 import type { Link } from '../runtime/worker-link.js'
@@ -23,7 +24,7 @@ export function processorOffers(
   const { settings, dir } = data
   const broker = new BrokerLink(link)
   const sharing = { shares: data.shares }
-  const progress = new SpoolProgress(settings['rabbitmq.url'] !== '')
+  const progress = new SpoolProgress(queueServerName(settings) !== undefined)
   const registry = new Registry(join(dir, 'registry.json'), { incidents: broker, sharing })
   const balance = new BalanceSheet({
     dir: join(dir, 'balance'),
@@ -139,6 +140,8 @@ function leftBehind(
   if (spool === 0 && queue === 0) return undefined
   const waits = consumers.status().waiting.map(({ consumer, target }) => `${consumer} waits for ${target}`)
   const why = waits.length > 0 ? waits.join(', ') : 'storing them takes longer than shutdown.timeout allows'
-  const where = [spool > 0 ? `${spool} in the spool` : '', queue > 0 ? `${queue} in RabbitMQ` : ''].filter(Boolean)
+  const where = [spool > 0 ? `${spool} in the spool` : '', queue > 0 ? `${queue} in the queue server` : ''].filter(
+    Boolean,
+  )
   return `not stored yet: ${where.join(', ')} (${why}); the next start continues`
 }

@@ -1,12 +1,11 @@
 import { join, resolve } from 'node:path'
 import type { BalanceSheet } from '../accounting/balance-sheet.js'
+import { queueServerName } from '../config/config.js'
 import { influxAddress, type Settings } from '../config/settings.js'
 import { DeadLetterFiles } from '../dead-letters/dead-letters.js'
 import { isSet } from '../observe/clock.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
-import type { RabbitMq } from '../rabbitmq/rabbitmq.js'
-import { machineClock } from '../runtime/time.js'
 import type { Sharing } from '../runtime/user-shares.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import type { RuleDecoders } from './decoders/rule-decoders.js'
@@ -17,14 +16,15 @@ import { SeriesGuard } from './series-guard.js'
 import type { SparkplugReader } from './sparkplug/reader.js'
 
 /*
- * The mapping, the queue server and the store that the settings choose, for the hub and for `telehub process`.
+ * The mapping and the store that the settings choose, for the hub and for `telehub process`.
  */
 
 export function dependenciesOf(settings: Settings, log: SentenceLog, meanwhile: string): Dependencies {
+  const server = queueServerName(settings)
   return new Dependencies({
     names: {
       store: settings['influx.url'] ? 'InfluxDB' : 'DuckDB',
-      ...(settings['rabbitmq.url'] && { rabbitmq: 'RabbitMQ' }),
+      ...(server && { queue: server }),
       disk: 'the disk',
     },
     meanwhile,
@@ -47,27 +47,6 @@ export function mappingOf(settings: Settings, sparkplug: SparkplugReader, decode
     sparkplug,
     decoders,
     presets: new Presets(settings['presets.off']),
-  })
-}
-
-export async function openRabbit(
-  settings: Settings,
-  hubId: string,
-  consumesReceipts: boolean,
-  dependencies: Dependencies,
-): Promise<RabbitMq> {
-  const { RabbitMq } = await import('../rabbitmq/rabbitmq.js')
-  return new RabbitMq({
-    url: settings['rabbitmq.url'],
-    hubId,
-    envelope: settings['rabbitmq.envelope'],
-    headers: settings['rabbitmq.headers'],
-    consumesReceipts,
-    channels: settings['rabbitmq.channels'],
-    window: settings['rabbitmq.window'],
-    prefetch: settings['rabbitmq.prefetch'],
-    state: (up, detail) => dependencies.heard('rabbitmq', up, detail),
-    clock: machineClock,
   })
 }
 

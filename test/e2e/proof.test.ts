@@ -64,6 +64,16 @@ t.test(
   },
 )
 
+t.test('with Kafka, whose brokers all go and come back: the same', async t => {
+  const file = join(await tempDir(), 'report.json')
+  const { code, stdout, stderr } = await prove(t, ['--kafka', '--messages', '3000', '--kills', '3', '--json', file])
+  t.equal(code, 0, stdout + stderr)
+  const found = read(file)
+  t.match(found, { acknowledged: 3_000, lost: 0, duplicates: 0, outOfOrder: 0, backEnd: null, queue: 'Kafka' })
+  t.same(found.kills.map(({ victim }) => victim).sort(), ['InfluxDB', 'Kafka', 'hub'])
+  t.equal(found.stored.qos1.distinct + found.stored.qos2.distinct, 3_000)
+})
+
 t.test('embedded, the hub alone is killed: the same', async t => {
   const file = join(await tempDir(), 'report.json')
   const { code, stdout, stderr } = await prove(t, ['--embedded', '--messages', '3000', '--kills', '2', '--json', file])

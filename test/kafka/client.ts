@@ -1,13 +1,19 @@
 import { randomBytes } from 'node:crypto'
 import kafkajs from 'kafkajs'
 import type { Test } from 'tap'
-import { Kafka, type KafkaOptions } from '../../src/kafka/kafka.js'
+import { Kafka, type KafkaLogin, type KafkaOptions } from '../../src/kafka/kafka.js'
 import type { KafkaCluster } from '../services/kafka.js'
 
 export const hubId = 'hub-under-test'
 
 /** A beginning of names that no other test has. */
 export const freshPrefix = () => `t${randomBytes(6).toString('hex')}.`
+
+/** No login, no TLS. */
+export const plainLogin = ({ brokers }: Pick<KafkaCluster, 'brokers'>): KafkaLogin => ({
+  brokers: brokers.split(','),
+  ...{ mechanism: 'off', user: '', password: '', passwordFile: '', tls: false, ca: '', cert: '', key: '' },
+})
 
 /** A hub's Kafka, with one partition unless the test wants more: the order of all messages is that of one partition. */
 export function hubKafka(
@@ -16,7 +22,7 @@ export function hubKafka(
 ) {
   const { prefix = freshPrefix(), partitions = 1, ...options } = more
   return new Kafka({
-    access: { brokers: brokers.split(',') },
+    login: plainLogin({ brokers }),
     topics: { prefix, partitions, maxMessage: 5_000_000 },
     rules: { create: true, replication: 0 },
     hubId,

@@ -6,7 +6,7 @@ function open() {
   const said: string[] = []
   let time = 1_000
   const dependencies = new Dependencies({
-    names: { store: 'InfluxDB', rabbitmq: 'RabbitMQ', disk: 'the disk' },
+    names: { store: 'InfluxDB', queue: 'RabbitMQ', disk: 'the disk' },
     meanwhile: 'the spool keeps what arrives',
     clock: { now: () => time },
     log: { info: sentence => said.push(sentence), warn: sentence => said.push(sentence) },
@@ -27,7 +27,7 @@ t.test('starting, up, down with the reason and the next try, back: each said onc
     'the disk is only named when it fails',
   )
   dependencies.heard('store', true)
-  dependencies.heard('rabbitmq', true)
+  dependencies.heard('queue', true)
   const circuit = dependencies.circuitOf(away())
   circuit?.failed(away())
   circuit?.failed(away())
@@ -44,11 +44,11 @@ t.test('starting, up, down with the reason and the next try, back: each said onc
 
 t.test('a target that takes nothing more says so before anyone has failed on it', async t => {
   const { dependencies, said } = open()
-  dependencies.heard('rabbitmq', true)
-  dependencies.heard('rabbitmq', false, 'memory alarm')
-  dependencies.heard('rabbitmq', false, 'memory alarm')
+  dependencies.heard('queue', true)
+  dependencies.heard('queue', false, 'memory alarm')
+  dependencies.heard('queue', false, 'memory alarm')
   t.match(dependencies.list()[1], { state: 'down', detail: 'memory alarm', since: 1_000 })
-  dependencies.heard('rabbitmq', true)
+  dependencies.heard('queue', true)
   t.match(dependencies.list()[1], { state: 'up' })
   t.same(said, ['RabbitMQ is down: memory alarm; the spool keeps what arrives', 'RabbitMQ is back'])
 })

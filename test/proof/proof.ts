@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { startInflux } from '../services/influxdb.js'
+import { startMockKafka } from '../services/kafka.js'
 import { startRabbit } from '../services/rabbitmq.js'
 import { keepFolders, type RunningProcess, startProcess, tempDir } from '../services/service.js'
 import { Chaos, lastingPort, pause, seeded, type Victim } from './chaos.js'
@@ -32,14 +33,15 @@ import {
 
 const usage = `npm run proof -- [options]
 
-Kills the hub, RabbitMQ and InfluxDB (SIGKILL) in turn at random moments while devices publish, and then counts:
+Kills the hub, RabbitMQ (or Kafka) and InfluxDB (SIGKILL) in turn at random moments while devices publish, and then counts:
 what was acknowledged must be stored, once, in order. Ends with 0 only if it is.
 
   --messages N          in all; default 20000
   --kills N             default 6
   --publishers N        half of them QoS 1, half QoS 2; default 20
   --envelope message|batch
-                        how the hub bridges into RabbitMQ; default message
+                        how the hub bridges into RabbitMQ or Kafka; default message
+  --kafka               with Kafka in place of RabbitMQ: librdkafka's mock cluster, whose three brokers go and come back
   --embedded            without RabbitMQ and InfluxDB: spool, DuckDB, and only the hub is killed
   --seed N              of the random moments; default a random one, which is printed
   --json FILE           write the report there too
@@ -55,6 +57,7 @@ interface Options {
   readonly kills: number
   readonly envelope: 'message' | 'batch'
   readonly embedded: boolean
+  readonly kafka: boolean
   readonly seed: number
   readonly json: string | undefined
 }
@@ -102,6 +105,7 @@ function readOptions(): Options | undefined {
       publishers: { type: 'string', default: '20' },
       envelope: { type: 'string', default: 'message' },
       embedded: { type: 'boolean', default: false },
+      kafka: { type: 'boolean', default: false },
       seed: { type: 'string' },
       json: { type: 'string' },
       help: { type: 'boolean', short: 'h' },
@@ -115,14 +119,15 @@ function readOptions(): Options | undefined {
   }
   const publishers = whole('publishers', 1)
   const messages = whole('messages', 10 * publishers)
-  const { envelope, embedded, json } = values
+  const { envelope, embedded, kafka, json } = values
+  if (embedded && kafka) throw new Wrong('--embedded and --kafka: allowed is one of them')
   if (envelope !== 'message' && envelope !== 'batch') throw new Wrong('--envelope: allowed are message, batch')
   const seed = values.seed === undefined ? randomInt(2 ** 32) : Number(values.seed)
   if (!Number.isInteger(seed)) throw new Wrong('--seed: allowed is a whole number')
   const numbers = Math.ceil(messages / publishers)
   if (embedded && numbers > 0.9 * mostInHistory)
     throw new Wrong('--embedded: the API of the hub reads at most 90,000 messages of a publisher; take more publishers')
-  return { publishers, numbers, kills: whole('kills', 0), envelope, embedded, seed, json }
+  return { publishers, numbers, kills: whole('kills', 0), envelope, embedded, kafka, seed, json }
 }
 
 class Wrong extends Error {}
@@ -146,7 +151,7 @@ async function prove(
   signal: AbortSignal,
   stop: (() => Promise<unknown>)[],
 ): Promise<Report> {
-  const { publishers: count, numbers, kills, envelope, embedded, seed } = options
+  const { publishers: count, numbers, kills, envelope, embedded, kafka, seed } = options
   const startedAt = performance.now()
   const streams = streamsOf(count)
   say(`seed ${seed}; data in ${dir}`)
@@ -154,21 +159,21 @@ async function prove(
   const display = new Display(kills)
   stop.unshift(async () => display.end())
   display.phase = 'starting the servers'
-  const servers = embedded ? undefined : await startServers(stop)
+  const servers = embedded ? undefined : await (kafka ? startWithKafka(envelope, stop) : startServers(envelope, stop))
   const database = `proof_${Date.now()}`
-  const backEnd = servers && envelope === 'message' ? new BackEnd(servers.rabbit.url, streams, numbers) : undefined
+  const backEnd =
+    servers?.rabbitUrl && envelope === 'message' ? new BackEnd(servers.rabbitUrl, streams, numbers) : undefined
   if (backEnd) {
     await backEnd.start()
     stop.unshift(() => backEnd.stop())
   }
   const hub = await startHub(
     dir,
-    servers ? { 'rabbitmq.url': servers.rabbit.url, 'influx.url': `${servers.influx.url}/${database}` } : {},
-    envelope,
+    servers ? { ...servers.settings, 'influx.url': `${servers.influx.url}/${database}` } : {},
   )
   stop.unshift(() => hub.stop())
   const store: StoreReader = servers ? new InfluxReader(servers.influx.url, database) : new EmbeddedReader(hub.httpUrl)
-  const api = new HubApi(hub.httpUrl, [store.name, ...(servers ? ['RabbitMQ'] : [])])
+  const api = new HubApi(hub.httpUrl, [store.name, ...(servers ? [servers.name] : [])])
   const recovered = () => works(api)
   const problems: string[] = []
   const trouble = await recovered()
@@ -202,7 +207,7 @@ async function prove(
 
   const expected = publishers.acknowledged
   const pending = async () => {
-    const waiting = [await api.spoolLag(), servers ? await recordQueueDepth(servers.rabbit.url) : 0]
+    const waiting = [await api.spoolLag(), servers ? await servers.depth(api) : 0]
     return waiting.every(one => one === 0)
   }
   await settled({
@@ -237,7 +242,7 @@ async function prove(
 
   return report({
     seed,
-    queue: servers ? 'RabbitMQ' : 'embedded',
+    queue: servers?.name ?? 'embedded',
     store: store.name,
     envelope,
     publishers: count,
@@ -256,13 +261,43 @@ async function prove(
 }
 
 interface Servers {
-  readonly rabbit: { readonly url: string }
+  /** Name of the queue server. */
+  readonly name: 'RabbitMQ' | 'Kafka'
+  /** Undefined when it is not RabbitMQ. */
+  readonly rabbitUrl: string | undefined
   readonly influx: { readonly url: string }
-  /** Those that may be killed; RabbitMQ not before then. */
-  victims(rabbitNotBefore: number): Victim[]
+  /** How the hub finds the queue server. */
+  readonly settings: Readonly<Record<string, string>>
+  /** Messages that wait there; undefined when nobody says. */
+  depth(api: HubApi): Promise<number | undefined>
+  /** Those that may be killed; the queue server not before then. */
+  victims(queueNotBefore: number): Victim[]
 }
 
-async function startServers(stop: (() => Promise<unknown>)[]): Promise<Servers> {
+async function startWithKafka(envelope: Options['envelope'], stop: (() => Promise<unknown>)[]): Promise<Servers> {
+  const [cluster, influx] = await Promise.all([startMockKafka(), startInflux()])
+  stop.push(
+    () => cluster.stop(),
+    () => influx.stop(),
+  )
+  return {
+    name: 'Kafka',
+    rabbitUrl: undefined,
+    influx,
+    // After a kill the partitions are free for the next hub when the session of the last one is over.
+    settings: { 'kafka.brokers': cluster.brokers, 'kafka.envelope': envelope, 'kafka.session': '3000' },
+    depth: async api => {
+      const balance = await api.balance()
+      return balance === 'not available' ? undefined : balance.queue
+    },
+    victims: notBefore => [
+      ...(process.env.TEST_INFLUX_URL ? [] : [{ name: 'InfluxDB', kill: influx.kill, restart: influx.restart }]),
+      { name: 'Kafka', kill: () => cluster.down(1, 2, 3), restart: () => cluster.up(1, 2, 3), notBefore },
+    ],
+  }
+}
+
+async function startServers(envelope: Options['envelope'], stop: (() => Promise<unknown>)[]): Promise<Servers> {
   for (const name of ['TEST_RABBITMQ_URL', 'TEST_INFLUX_URL'])
     if (process.env[name]) say(`the server of ${name} is not ours to kill, so it is not killed`)
   const [rabbit, influx] = await Promise.all([startRabbit(), startInflux()])
@@ -272,8 +307,12 @@ async function startServers(stop: (() => Promise<unknown>)[]): Promise<Servers> 
   )
   if (process.env.TEST_RABBITMQ_URL) await clearQueues(rabbit.url)
   return {
-    rabbit,
+    name: 'RabbitMQ',
+    rabbitUrl: rabbit.url,
     influx,
+    // Not every hub knows the envelope; the default is one message each.
+    settings: { 'rabbitmq.url': rabbit.url, ...(envelope === 'batch' && { 'rabbitmq.envelope': envelope }) },
+    depth: () => recordQueueDepth(rabbit.url),
     // InfluxDB first: RabbitMQ has to be waited for at the beginning.
     victims: rabbitNotBefore => [
       ...(process.env.TEST_INFLUX_URL ? [] : [{ name: 'InfluxDB', kill: influx.kill, restart: influx.restart }]),
@@ -291,11 +330,7 @@ interface HubProcess extends Victim {
 }
 
 /** The built hub, as users start it, on ports that stay the same. Its log is beside its data. */
-async function startHub(
-  dir: string,
-  settings: Readonly<Record<string, string>>,
-  envelope: Options['envelope'],
-): Promise<HubProcess> {
+async function startHub(dir: string, settings: Readonly<Record<string, string>>): Promise<HubProcess> {
   const [mqttPort, httpPort] = [await lastingPort(), await lastingPort()]
   const all = {
     'mqtt.port': String(mqttPort),
@@ -303,8 +338,6 @@ async function startHub(
     'data.dir': join(dir, 'data'),
     'log.level': 'info',
     ...settings,
-    // Not every hub knows it; the default is one message each.
-    ...(envelope === 'batch' && { 'rabbitmq.envelope': envelope }),
   }
   const args = [cli, 'start', ...Object.entries(all).flatMap(([key, value]) => [`--${key}`, value])]
   const start = (): Promise<RunningProcess> =>

@@ -1,7 +1,9 @@
 import { connect, createServer, type Server, type Socket } from 'node:net'
+import { createServer as createTlsServer } from 'node:tls'
+import { BrokerLogin, type KafkaUser } from './kafka-login.js'
 
 /*
- * A gate in front of one broker of Kafka passes bytes on, and does four things that librdkafka's mock cluster does
+ * A gate in front of one broker of Kafka passes bytes on, and does what that librdkafka's mock cluster does
  * not do:
  *
  * - Names the gates in place of the brokers, so that clients go through them, and names a controller.
@@ -9,12 +11,19 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
  * - Refuses a batch of records that is larger than the topic takes, as a broker does.
  * - Drops the answer to a Produce request that was carried out: the client cannot know that.
  *
+ * - Asks for a login (SASL), and speaks TLS, when it is told to.
+ *
  * And the sequence numbers of the producers are read: a broker takes each batch only in order.
  */
 
-const apis = { produce: 0, metadata: 3, findCoordinator: 10, apiVersions: 18, createTopics: 19 } as const
+const apis = {
+  ...{ produce: 0, metadata: 3, findCoordinator: 10, saslHandshake: 17, apiVersions: 18, createTopics: 19 },
+  saslAuthenticate: 36,
+} as const
 
-const errors = { messageTooLarge: 10, topicExists: 36, topicAuthorization: 29 } as const
+const errors = {
+  ...{ messageTooLarge: 10, topicExists: 36, topicAuthorization: 29, unsupportedMechanism: 33, loginFailed: 58 },
+} as const
 
 /** What all gates of a cluster share. */
 export interface GateRules {
@@ -27,6 +36,10 @@ export interface GateRules {
   /** Whether the answer to the Produce request that comes now is to be dropped, with the connection. */
   dropsAnswer(): boolean
   onBatch(batch: ProducedBatch): void
+  /** Undefined: nobody has to log in. */
+  readonly user?: KafkaUser | undefined
+  /** Certificate and key, as PEM. Undefined: no TLS. */
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined
 }
 
 /** A batch of records in a Produce request. */
@@ -46,7 +59,7 @@ export interface Gate {
 
 export async function openGate(brokerPort: number, rules: GateRules): Promise<Gate> {
   const sockets = new Set<Socket>()
-  const server: Server = createServer(client => {
+  const take = (client: Socket) => {
     const broker = connect(brokerPort, '127.0.0.1')
     for (const one of [client, broker]) {
       sockets.add(one)
@@ -59,7 +72,8 @@ export async function openGate(brokerPort: number, rules: GateRules): Promise<Ga
       })
     }
     pass(client, broker, rules)
-  })
+  }
+  const server: Server = rules.tls ? createTlsServer(rules.tls, take) : createServer(take)
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()
   return {
@@ -74,6 +88,7 @@ export async function openGate(brokerPort: number, rules: GateRules): Promise<Ga
 function pass(client: Socket, broker: Socket, rules: GateRules): void {
   /** What was asked, by correlation id. */
   const asked = new Map<number, { readonly api: number; readonly version: number; readonly drops: boolean }>()
+  const login = rules.user && new BrokerLogin(rules.user)
   const answer = (correlation: number, body: Buffer) => {
     const head = Buffer.alloc(8)
     head.writeInt32BE(body.length + 4, 0)
@@ -88,6 +103,23 @@ function pass(client: Socket, broker: Socket, rules: GateRules): void {
       const correlation = frame.readInt32BE(8)
       const at = new Cursor(frame, 12)
       at.text()
+      if (login && api === apis.saslHandshake) {
+        const error = login.begin(at.text()) ? 0 : errors.unsupportedMechanism
+        const names = BrokerLogin.mechanisms
+        answer(correlation, Buffer.concat([int16(error), int32(names.length), ...names.map(text)]))
+        return
+      }
+      if (login && api === apis.saslAuthenticate) {
+        const said = login.step(at.bytes())
+        const head = said ? [int16(0), int16(-1)] : [int16(errors.loginFailed), text('wrong name or password')]
+        const life = version >= 1 ? [Buffer.alloc(8)] : []
+        answer(correlation, Buffer.concat([...head, int32(said?.length ?? 0), said ?? Buffer.alloc(0), ...life]))
+        return
+      }
+      if (login && !login.isDone && api !== apis.apiVersions) {
+        client.destroy()
+        return
+      }
       if (api === apis.createTopics) {
         void created(at, rules).then(body => answer(correlation, body))
         return
@@ -116,7 +148,7 @@ function pass(client: Socket, broker: Socket, rules: GateRules): void {
       const body = frame.subarray(8)
       if (api === apis.metadata) answer(correlation, withGates(body, version, rules))
       else if (api === apis.findCoordinator) answer(correlation, coordinator(body, version, rules))
-      else if (api === apis.apiVersions) answer(correlation, withCreateTopics(body))
+      else if (api === apis.apiVersions) answer(correlation, withMoreApis(body, login !== undefined))
       else client.write(frame)
     }),
   )
@@ -225,17 +257,26 @@ function coordinator(body: Buffer, version: number, rules: GateRules): Buffer {
   return Buffer.concat([before, int32(rules.gateOf(port) ?? port), body.subarray(at.at)])
 }
 
-/** ApiVersions: the brokers know CreateTopics in versions 0 to 2, too. */
-function withCreateTopics(body: Buffer): Buffer {
+/** ApiVersions: the brokers know CreateTopics in versions 0 to 2, too, and with a login what SASL takes. */
+function withMoreApis(body: Buffer, hasLogin: boolean): Buffer {
+  const more: readonly (readonly [api: number, max: number])[] = [
+    [apis.createTopics, 2],
+    ...(hasLogin
+      ? ([
+          [apis.saslHandshake, 1],
+          [apis.saslAuthenticate, 1],
+        ] as const)
+      : []),
+  ]
   const at = new Cursor(body)
   const error = at.int16()
   const count = at.int32()
   const known: Buffer[] = []
   for (let i = 0; i < count; i++, at.at += 6) {
     const one = body.subarray(at.at, at.at + 6)
-    if (one.readInt16BE(0) !== apis.createTopics) known.push(one)
+    if (!more.some(([api]) => api === one.readInt16BE(0))) known.push(one)
   }
-  known.push(Buffer.concat([int16(apis.createTopics), int16(0), int16(2)]))
+  for (const [api, max] of more) known.push(Buffer.concat([int16(api), int16(0), int16(max)]))
   return Buffer.concat([int16(error), int32(known.length), ...known, body.subarray(at.at)])
 }
 

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { dockerAnswers, startComposed } from './docker.js'
-import { type Gate, kafkaErrors, openGate, type ProducedBatch } from './kafka-gate.js'
+import { type Gate, type GateRules, kafkaErrors, openGate, type ProducedBatch } from './kafka-gate.js'
 import { debianFile, program, tempDir } from './service.js'
 
 /** Kafka for a test, or what stands for it. */
@@ -33,6 +33,9 @@ export interface MockCluster extends KafkaCluster {
   readonly produced: readonly ProducedBatch[]
 }
 
+/** Login and encryption that clients need. Without: none. */
+export type MockOptions = Pick<GateRules, 'user' | 'tls'>
+
 const source = fileURLToPath(new URL('../../../test/fixtures/kafka-mock.c', import.meta.url))
 const apis = { produce: 0, fetch: 1, commit: 8 } as const
 
@@ -51,7 +54,7 @@ export async function startKafka(): Promise<KafkaCluster> {
 }
 
 /** librdkafka's mock cluster: real sockets and the real protocol, but all in memory, and no transactions. */
-export async function startMockKafka(): Promise<MockCluster> {
+export async function startMockKafka({ user, tls }: MockOptions = {}): Promise<MockCluster> {
   const command = await compiled()
   const child = spawn(command, ['3'], { stdio: ['pipe', 'pipe', 'ignore'] })
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
@@ -118,6 +121,7 @@ export async function startMockKafka(): Promise<MockCluster> {
         maxBatch: () => cluster.maxBatch,
         dropsAnswer: () => drops > 0 && drops-- > 0,
         onBatch: batch => produced.push(batch),
+        ...{ user, tls },
       }),
     )
   return Object.assign(cluster, { brokers: gates.map(({ port }) => `127.0.0.1:${port}`).join(',') })
