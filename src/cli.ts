@@ -8,6 +8,7 @@ import { loadSettings, queueServerName, settingsHelp } from './config/config.js'
 import type { Settings } from './config/settings.js'
 import { describe, HubError, systemCode } from './errors.js'
 import { createLog, type Log, plain } from './observe/log.js'
+import { outletMistakes } from './outlets/plan.js'
 import { SerialQueue } from './runtime/serial-queue.js'
 
 const version = (
@@ -70,7 +71,7 @@ async function main(): Promise<void> {
   const { command, args, flags, config, mistakes } = parsed
   const { TELEHUB_KEY: environmentKey, ...environment } = process.env
   const load = (serves: boolean) =>
-    loadSettings({ flags: parsed.settings, environment, file: config, serves, mistakes })
+    loadSettings({ flags: parsed.settings, environment, file: config, serves, mistakes, check: outletMistakes })
   const reads = command.settings !== 'own' && command.settings !== 'none'
   // All mistakes are reported at once, before the command does anything.
   const settings = reads ? load(command.settings === 'serves') : undefined

@@ -22,6 +22,7 @@ const codes = {
   spool_failed: 503,
   store_unavailable: 503,
   queue_unavailable: 503,
+  outlet_unavailable: 503,
   queue_clash: 500,
   processor_down: 503,
   stopping: 503,

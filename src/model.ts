@@ -200,6 +200,8 @@ export interface DeadLetter extends Rejection {
   /** Microseconds since the epoch. */
   readonly failedAt: number
   readonly attempts: number
+  /** The outlet whose target has refused it. Undefined: it could not be stored. Set where letters are read. */
+  readonly outlet?: string
 }
 
 /** State of an MQTT client in the hub. */

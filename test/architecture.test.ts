@@ -38,7 +38,12 @@ const packages = imports.filter(({ to }) => !to.endsWith('.ts') && !builtin(to))
 /** The words of the hub, at the root of `src`: anyone may use them. */
 const words = ['model.ts', 'topics.ts', 'errors.ts']
 /** Pure formats: they use words and each other, no package and no Node but Buffer. */
-const formats = ['mqtt/message-properties.ts', 'spool/message-codec.ts', 'store/line-protocol.ts']
+const formats = [
+  'mqtt/message-properties.ts',
+  'mqtt/message-row.ts',
+  'spool/message-codec.ts',
+  'store/line-protocol.ts',
+]
 /** The whole on one page, and where a command begins. */
 const roots = ['hub.ts', 'cli.ts']
 
@@ -47,7 +52,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   // The questions of the HTTP API: for the hub as schemas, for commands and dashboard as types.
   contract: [],
   runtime: [],
-  config: ['runtime'],
+  config: ['access', 'runtime'],
   mqtt: [],
   observe: ['config', 'runtime'],
   disk: ['observe', 'runtime'],
@@ -79,10 +84,13 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   shadows: ['broker', 'config', 'disk', 'observe', 'runtime'],
   // Who is told of alerts.
   notify: ['access', 'alerts', 'config', 'disk', 'observe', 'runtime'],
+  // Other systems that get what devices publish: what all have in common, and a file for each kind.
+  outlets: ['config', 'dead-letters', 'disk', 'observe', 'queue', 'runtime'],
   // The processor thread, and its link to the broker thread.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'access', 'users', 'broker', 'queue', 'spool', 'store', 'accounting'],
     ...['rabbitmq', 'kafka', 'dead-letters', 'contract', 'influxql', 'alerts', 'notify', 'boards', 'edits', 'export'],
+    'outlets',
   ],
   // What is told to devices, and what became of it.
   commands: [
@@ -185,6 +193,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   push: ['feeds.ts'],
   shadows: ['shadows.ts'],
   notify: ['notify.ts'],
+  outlets: ['outlets.ts', 'plan.ts', 'kind.ts'],
   http: ['server.ts', 'http-settings.ts', 'health.ts'],
   cli: ['commands.ts', 'command.ts'],
   doctor: ['doctor.ts'],

@@ -21,6 +21,7 @@ export const docs = [
   'stores',
   'data',
   'notifications',
+  'outlets',
   'grafana',
   'shadows',
   'rabbitmq',

@@ -17,6 +17,7 @@ import { inboxCommands } from './inbox.js'
 import { mapCommands } from './map.js'
 import { noiseCommands } from './noise.js'
 import { notifyCommands } from './notify.js'
+import { outletCommands } from './outlets.js'
 import { deviceCommandCommands } from './send.js'
 import { seriesCommands } from './series.js'
 import { sessionCommands } from './session.js'
@@ -50,6 +51,7 @@ export const commands: readonly Command[] = [
   ...deviceCommands,
   ...deviceCommandCommands,
   ...notifyCommands,
+  ...outletCommands,
   ...clientCommands,
   ...sessionCommands,
   ...shareCommands,

@@ -12,6 +12,7 @@ import { printJson } from './print.js'
 /* `telehub dead …`: the dead letters of a running hub. */
 
 const filterFlags = {
+  outlet: { value: 'NAME', help: 'letters that this outlet has refused; without: those that could not be stored' },
   reason: { value: 'REASON', help: 'only letters with this reason, such as no_reading' },
   device: { value: 'CLIENT', help: 'only letters of this client id' },
   topic: { value: 'FILTER', help: 'only letters on topics that the filter matches, such as plant/+/#' },
@@ -26,6 +27,7 @@ const listFlags = {
 } as const satisfies Flags
 
 const moveFlags = { ...filterFlags, all: { help: 'all letters' }, ...hubFlags } as const satisfies Flags
+const showFlags = { outlet: filterFlags.outlet, ...hubFlags } as const satisfies Flags
 const dropFlags = {
   ...moveFlags,
   yes: { help: 'confirms: dropped letters cannot be brought back' },
@@ -45,7 +47,7 @@ export const deadCommands: readonly Command[] = [
     takes: ['ID'],
     summary: 'show a dead letter with its payload',
     about: 'telehub dead list shows the ids.',
-    flags: hubFlags,
+    flags: showFlags,
     examples: ['telehub dead show 4711'],
     run: show,
   }),
@@ -98,9 +100,9 @@ async function list(call: Call<typeof listFlags>): Promise<number> {
   return 0
 }
 
-async function show(call: Call<typeof hubFlags>): Promise<number> {
+async function show(call: Call<typeof showFlags>): Promise<number> {
   const { out } = call.terminal
-  const letter = await find(hubOf(call), call.args[0] as string)
+  const letter = await find(hubOf(call), call.args[0] as string, call.flags.outlet)
   if (call.flags.json) return printJson(out, letter)
   const payload = Buffer.from(letter.payload, 'base64')
   const text = payload.toString('utf8')
@@ -135,8 +137,8 @@ function propertyRows(letter: DeadLetterRow): [string, string][] {
   return rows
 }
 
-async function find(hub: HubClient, id: string): Promise<DeadLetterRow> {
-  const { dead } = await hub.ask('GET /api/dead', { id })
+async function find(hub: HubClient, id: string, outlet?: string): Promise<DeadLetterRow> {
+  const { dead } = await hub.ask('GET /api/dead', { id, outlet })
   if (dead[0]) return dead[0]
   throw new HubError('not_found', `there is no dead letter ${plain(id)}; telehub dead list shows all`)
 }
@@ -144,8 +146,9 @@ async function find(hub: HubClient, id: string): Promise<DeadLetterRow> {
 async function move(call: Call<typeof moveFlags>, kind: 'replay' | 'drop'): Promise<number> {
   const { args, flags, terminal } = call
   const [id] = args
+  const { outlet } = flags
   const filter = { id, ...filterOf(flags, terminal.now()) }
-  const isFiltered = Object.values(filter).some(value => value !== undefined)
+  const isFiltered = Object.entries(filter).some(([name, value]) => name !== 'outlet' && value !== undefined)
   const name = `dead ${kind}`
   if (flags.all && isFiltered) {
     throw usage(`telehub ${name}: given --all with an ID or a filter, allowed is one of them`, name)
@@ -153,12 +156,12 @@ async function move(call: Call<typeof moveFlags>, kind: 'replay' | 'drop'): Prom
   if (!flags.all && !isFiltered) {
     throw usage(`telehub ${name} needs an ID, a filter (--reason, --device, --topic, --from, --to), or --all`, name)
   }
-  if (id !== undefined) await find(hubOf(call), id)
-  return follow(call, `POST /api/dead/${kind}`, flags.all ? { all: true } : filter, 'rejected again')
+  if (id !== undefined) await find(hubOf(call), id, outlet)
+  return follow(call, `POST /api/dead/${kind}`, flags.all ? { all: true, outlet } : filter, 'rejected again')
 }
 
-function filterOf({ reason, device, topic, from, to }: FlagValues<typeof filterFlags>, now: number) {
-  return { reason, device, topic, from: instant('from', from, now), to: instant('to', to, now) }
+function filterOf({ outlet, reason, device, topic, from, to }: FlagValues<typeof filterFlags>, now: number) {
+  return { outlet, reason, device, topic, from: instant('from', from, now), to: instant('to', to, now) }
 }
 
 /** Returns the number of rows to show. */

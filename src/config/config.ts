@@ -5,7 +5,14 @@ import { HubError, withoutPasswords } from '../errors.js'
 import { nearest } from '../runtime/nearest.js'
 import { duration, type SettingKind, showSize, showTime } from './kinds.js'
 import { reloadable } from './reload.js'
-import { type KeepTimes, type SettingKey, type Settings, settingsTable, showKeep } from './settings.js'
+import {
+  type KeepTimes,
+  type OutletSetting,
+  type SettingKey,
+  type Settings,
+  settingsTable,
+  showKeep,
+} from './settings.js'
 import { type Sources, sourcesOf, withSources } from './sources.js'
 
 export { readYamlText, type YamlText } from './yaml-text.js'
@@ -26,6 +33,8 @@ export interface SettingsSources {
   readonly serves?: boolean
   /** Mistakes found before, which are reported with the others. */
   readonly mistakes?: readonly string[]
+  /** Returns the mistakes of settings that parts above this folder know. Called only when the command serves. */
+  readonly check?: (settings: Settings) => readonly string[]
 }
 
 /**
@@ -38,6 +47,7 @@ export function loadSettings({
   file,
   serves = true,
   mistakes = [],
+  check = () => [],
 }: SettingsSources): Settings {
   const problems = [...mistakes]
   const given = new Map<string, { value: unknown; from: string }>()
@@ -71,7 +81,14 @@ export function loadSettings({
     const mistakes = parsed === undefined ? (kind.mistakes?.(value) ?? []) : []
     for (const [index, mistake] of mistakes) problems.push(`${key}: ${placeOf(from, key, index)}: ${mistake}`)
     if (parsed === undefined && mistakes.length === 0) {
-      const given = kind.isSecret ? '***' : key.endsWith('.url') ? showUrl(value) : show(value)
+      // An outlet may hold a password in any of its members.
+      const given = kind.isSecret
+        ? '***'
+        : key === 'outlets'
+          ? 'something else'
+          : key.endsWith('.url')
+            ? showUrl(value)
+            : show(value)
       problems.push(`${key}: given ${given} (${from}), allowed is ${kind.allowed}`)
     } else {
       settings[key] = parsed
@@ -114,6 +131,7 @@ export function loadSettings({
     problems.push('rabbitmq.record: given false, so that other machines store the messages; that needs rabbitmq.url')
   }
   problems.push(...kafkaProblems(result, sources))
+  if (serves) problems.push(...check(result))
   if (problems.length > 0) throw new HubError('bad_settings', problems.join('\n'))
   return withSources(result, sources)
 }
@@ -216,6 +234,7 @@ const hinted = keys.filter(key => key !== 'auth.anonymous')
 const shown = (key: SettingKey, value: unknown = settingsTable[key].default) => {
   if (key === 'mapping' || value === '') return ''
   if ((settingsTable[key].kind as SettingKind<unknown>).isSecret) return '***'
+  if (key === 'outlets') return (value as readonly OutletSetting[]).map(({ name }) => String(name)).join(', ')
   if (typeof value === 'number' && settingsTable[key].kind.allowed.startsWith('a size')) return showSize(value)
   if (settingsTable[key].kind === (duration as unknown)) return showTime(value as number)
   if (Array.isArray(value)) return value.join(', ')
@@ -293,6 +312,7 @@ const chapters: Readonly<Record<Subject, string>> = {
   presets: 'Payloads and mapping',
   time: 'Payloads and mapping',
   values: 'Payloads and mapping',
+  outlets: 'Outlets',
   notify: 'Notifications',
   otel: 'OpenTelemetry',
   log: 'Log',

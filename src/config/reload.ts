@@ -56,6 +56,7 @@ const byProcessor: readonly SettingKey[] = [
   'influx.retention',
   'store.keep',
   'store.limit',
+  'outlets',
 ]
 
 /** Settings that act without a restart when the hub reads the settings again. */

@@ -18,6 +18,7 @@ import {
   url,
 } from './kinds.js'
 import { type MappingRule, mappingRules } from './mapping-rule.js'
+import { type OutletSetting, outletList } from './outlet-setting.js'
 
 /** Words that say that there is no value. */
 const usualAbsent: readonly string[] = [
@@ -37,8 +38,9 @@ const usualAbsent: readonly string[] = [
   ],
 ]
 
+export { type Environment, FieldsReading, SettingFields } from './fields.js'
 export { type KeepTimes, keepAllowed, keepKind, keepTimes, ordered, showKeep, type Tier, tiers } from './keep.js'
-export { duration, flag, integer, isTimeZone, oneOf, type SettingKind } from './kinds.js'
+export { duration, flag, integer, isTimeZone, oneOf, type SettingKind, showSize, showTime, size } from './kinds.js'
 export type { DecoderName, ForcedType, MappingMistake, MappingRule, PlacedRule, RulePlace } from './mapping-rule.js'
 export {
   fieldTagsOf,
@@ -50,6 +52,7 @@ export {
   ruleMistakes,
   timesOf,
 } from './mapping-rule.js'
+export type { OutletSetting } from './outlet-setting.js'
 
 /** Units of the sample devices (`npm run devices`), which publish on the topics of the default mapping. */
 const sampleUnits = {
@@ -485,6 +488,11 @@ export const settingsTable = {
     list(word => word.length <= 16, 'words with commas between'),
     usualAbsent,
     'Words that say that there is no value, in any case. They are not stored, unless the field has other texts.',
+  ),
+  outlets: row(
+    outletList,
+    [] as readonly OutletSetting[],
+    'Other systems that get what devices publish, each at its own pace: a list of name, kind, topics and what the kind needs (docs/outlets.md). An outlet that is taken out is forgotten, with what it had not had yet.',
   ),
   'notify.file': row(
     text('a file', /^[^\0]*$/),

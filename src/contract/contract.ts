@@ -12,6 +12,7 @@ import { jobProgress, progressDescription } from './jobs.js'
 import { mapping } from './mapping.js'
 import { notifyRoutes } from './notify.js'
 import { balance, readiness, spool, store } from './operation.js'
+import { outletRoutes } from './outlets.js'
 import { pastRoutes } from './past.js'
 import { publish } from './publish.js'
 import {
@@ -164,6 +165,7 @@ const deadLetter = object({
 
 const letterFilter = {
   id: optional(string('One letter, by the id that the list shows')),
+  outlet: optional(string('The dead letters of this outlet; left out: those that could not be stored')),
   reason: optional(string()),
   device: optional(string('Client id')),
   topic: optional(string('Topic filter')),
@@ -324,7 +326,7 @@ export const routes = {
     }),
   },
   'GET /api/dead': {
-    summary: 'Messages that could not be stored, with the reason, the newest first',
+    summary: 'Messages that could not be stored, or that an outlet has refused, with the reason, the newest first',
     allow: 'everything',
     query: closed({ ...letterFilter, limit: limit(100) }),
     answer: object({ dead: array(deadLetter) }),
@@ -403,6 +405,7 @@ export const routes = {
   ...backups,
   ...find,
   ...notifyRoutes,
+  ...outletRoutes,
   ...alertRoutes,
   ...home,
   ...boards,

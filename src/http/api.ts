@@ -115,7 +115,8 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
 
   for (const kind of ['replay', 'drop'] as const) {
     serve(app, `POST /api/dead/${kind}`, ({ all, ...filter }, call) => {
-      if (!all && Object.keys(filter).length === 0) {
+      // The name of an outlet alone selects whose letters are meant, and no letters.
+      if (!all && Object.keys(filter).every(name => name === 'outlet')) {
         throw new HubError(
           'bad_request',
           'no letters selected; allowed are id, reason, device, topic, from and to, or all: true',
@@ -223,8 +224,16 @@ function notFilter(topic: string): HubError {
   return new HubError('bad_request', `topic: given ${JSON.stringify(topic)}, allowed is a topic filter`)
 }
 
-function filterOf({ id, reason, device, topic, from, to }: Omit<Asked<'GET /api/dead'>, 'limit'>): DeadLetterFilter {
+function filterOf({
+  id,
+  outlet,
+  reason,
+  device,
+  topic,
+  from,
+  to,
+}: Omit<Asked<'GET /api/dead'>, 'limit'>): DeadLetterFilter {
   if (topic !== undefined && !isTopicFilter(topic)) throw notFilter(topic)
   const micros = (ms: number | undefined) => (ms === undefined ? undefined : Math.round(ms * 1_000))
-  return { id, reason, clientId: device, topic, from: micros(from), to: micros(to) }
+  return { id, outlet, reason, clientId: device, topic, from: micros(from), to: micros(to) }
 }

@@ -36,6 +36,7 @@ import { lazyValidators } from './lazy-validators.js'
 import { type FeedsApi, liveRoutes } from './live.js'
 import { type MappingApi, mappingRoutes } from './mapping.js'
 import { notifyRoutes } from './notify.js'
+import { outletRoutes } from './outlets.js'
 import { pages } from './pages.js'
 import { type Publisher, publishRoutes } from './publish.js'
 import { HttpRefusals, RequestRefused } from './refusals.js'
@@ -225,6 +226,7 @@ export class HttpServer {
     await app.register(commandRoutes, { ...this.#options, guard })
     await app.register(shadowRoutes, { guard, audit, shadows: this.#options.shadows })
     await app.register(notifyRoutes, { ...this.#options, guard })
+    await app.register(outletRoutes, { ...this.#options, guard })
     await app.register(influxRoutes, this.#options)
     await app.register(exportRoutes, { ...this.#options, guard })
     await app.register(importRoutes, { ...this.#options, guard })

@@ -3,10 +3,11 @@ import { describe, HubError } from '../errors.js'
 import type { SentenceLog } from '../observe/log.js'
 import { Attempts } from '../runtime/attempts.js'
 import { Circuit, retryForever } from '../runtime/retry.js'
+import { withoutSecrets } from '../runtime/secrets.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import type { AlertMessage } from './message.js'
 import type { AlertOutbox } from './outbox.js'
-import { attemptMs, type NotifyTarget, SubscriptionGone, TargetGone, Undeliverable, withoutSecrets } from './target.js'
+import { attemptMs, type NotifyTarget, SubscriptionGone, TargetGone, Undeliverable } from './target.js'
 
 /** Targets as they are now: they change with the file. */
 export interface TargetBook {

@@ -1,9 +1,8 @@
 import { lookup } from 'node:dns'
-import { type IncomingMessage, type RequestOptions, request as requestPlain } from 'node:http'
-import { request as requestOverTls } from 'node:https'
 import { isIP, type LookupFunction } from 'node:net'
 import { HubError } from '../errors.js'
 import { Networks, plainAddress } from '../runtime/addresses.js'
+import { type CallAnswer, call, type HttpCall } from '../runtime/http-call.js'
 import { Undeliverable } from './target.js'
 
 /**
@@ -17,69 +16,19 @@ const notPublic = new Networks([
   ...['fc00::/7', 'fe80::/10', 'fec0::/10', 'ff00::/8'],
 ])
 
-export interface HttpCall {
-  readonly url: URL
-  readonly method: string
-  readonly headers: Readonly<Record<string, string | number>>
-  readonly body: Buffer
-  readonly signal: AbortSignal
+export interface NotifyCall extends Omit<HttpCall, 'lookup' | 'agent'> {
   /** Refuses addresses that are not public, whatever name leads there. */
   readonly isPublicOnly: boolean
 }
-
-export interface CallAnswer {
-  readonly status: number
-  /** Beginning of the answer. */
-  readonly text: string
-  /** Pause that the server asks for. */
-  readonly retryAfterMs?: number
-}
-
-/** Bytes of an answer that are read. The connection is closed on a server that sends more. */
-const maxAnswer = 16_384
 
 /**
  * Sends one request, and resolves with the answer. Follows no redirect, keeps no connection, and reads the beginning of
  * an answer only.
  */
-export function call({ url, method, headers, body, signal, isPublicOnly }: HttpCall): Promise<CallAnswer> {
-  const host = url.hostname.replace(/^\[|\]$/g, '')
+export function callTarget({ isPublicOnly, ...asked }: NotifyCall): Promise<CallAnswer> {
+  const host = asked.url.hostname.replace(/^\[|\]$/g, '')
   if (isPublicOnly && isIP(host) && !isPublic(host)) return Promise.reject(notAllowed(host))
-  const options: RequestOptions = {
-    method,
-    headers: { 'user-agent': 'telehub', ...headers, 'content-length': body.length },
-    agent: false,
-    signal,
-    ...(isPublicOnly && { lookup: publicLookup }),
-  }
-  return new Promise((resolve, reject) => {
-    const send = url.protocol === 'https:' ? requestOverTls : requestPlain
-    const sent = send(url, options, response => {
-      void readStart(response).then(text => {
-        const seconds = Number(response.headers['retry-after'])
-        const retryAfterMs = seconds > 0 && seconds < 86_400 ? { retryAfterMs: seconds * 1_000 } : {}
-        resolve({ status: response.statusCode ?? 0, text, ...retryAfterMs })
-        sent.destroy()
-      })
-    })
-    sent.on('error', reject)
-    sent.end(body)
-  })
-}
-
-/** Resolves with the beginning of an answer, also when the connection breaks. */
-function readStart(response: IncomingMessage): Promise<string> {
-  return new Promise(resolve => {
-    const parts: Buffer[] = []
-    let bytes = 0
-    const end = () => resolve(Buffer.concat(parts).subarray(0, maxAnswer).toString())
-    response.on('data', (part: Buffer) => {
-      parts.push(part)
-      bytes += part.length
-      if (bytes >= maxAnswer) end()
-    })
-    for (const event of ['end', 'error', 'close']) response.on(event, end)
-  })
+  return call({ ...asked, ...(isPublicOnly && { lookup: publicLookup }) })
 }
 
 /** Whether an address, spelled in any way, is one of the public internet. */

@@ -3,7 +3,17 @@ import { basename } from 'node:path'
 import { parse } from 'yaml'
 import type { AlertState, Severity } from '../alerts/transition.js'
 import { severities } from '../alerts/transition.js'
-import { duration, flag, integer, isTimeZone, oneOf, type SettingKind } from '../config/settings.js'
+import {
+  duration,
+  type Environment,
+  FieldsReading,
+  flag,
+  integer,
+  isTimeZone,
+  oneOf,
+  SettingFields,
+  type SettingKind,
+} from '../config/settings.js'
 import { describe, HubError, systemCode } from '../errors.js'
 import { allowedWeekSpans, parseWeekSpan } from '../runtime/week-time.js'
 import { isTopicName } from '../topics.js'
@@ -19,7 +29,6 @@ import {
   usualRate,
   type WebhookTargetPlan,
 } from './plan.js'
-import { type Environment, PlanFields, PlanReading } from './plan-fields.js'
 import { escapeFor, fill, type TemplateValues, unknownVariables, variables } from './template.js'
 
 const maxBytes = 1_000_000
@@ -65,7 +74,7 @@ export function parsePlan(
   environment: Environment,
   zone: string,
 ): NotifyPlan | { readonly faults: readonly string[] } {
-  const reading = new PlanReading(environment)
+  const reading = new FieldsReading(environment)
   let document: unknown
   try {
     document = parse(text, { logLevel: 'error', prettyErrors: false, maxAliasCount: 100 })
@@ -75,7 +84,7 @@ export function parsePlan(
     const line = text.slice(0, pos?.[0] ?? 0).split('\n').length
     return { faults: [`line ${line} is not valid YAML (${code ?? 'error'})`] }
   }
-  const root = new PlanFields(document ?? {}, '', reading)
+  const root = new SettingFields(document ?? {}, '', reading)
   const url = root.text('url', 'the address of the dashboard such as https://hub.example.org', httpUrl, false)
   const contact = root.text(
     'contact',
@@ -107,14 +116,14 @@ const zoneKind: SettingKind<string> = {
   parse: given => (typeof given === 'string' && isTimeZone(given) ? given : undefined),
 }
 
-function readTargets(root: PlanFields): readonly TargetPlan[] {
-  const fields = new PlanFields(root.raw('targets') ?? {}, 'targets', root.reading)
+function readTargets(root: SettingFields): readonly TargetPlan[] {
+  const fields = new SettingFields(root.raw('targets') ?? {}, 'targets', root.reading)
   if (fields.names.length > maxTargets) {
     root.fault('targets', `given ${fields.names.length}, allowed are ${maxTargets}`)
     return []
   }
   return fields.names.flatMap(key => {
-    const target = new PlanFields(fields.raw(key), fields.placeOf(key), root.reading)
+    const target = new SettingFields(fields.raw(key), fields.placeOf(key), root.reading)
     if (!name.test(key)) fields.fault(key, 'a name has letters, digits, - and _, and begins with a letter')
     if (!target.isMap) return []
     const type = target.text('type', `one of ${types.join(', ')}`, new RegExp(`^(?:${types.join('|')})$`))
@@ -128,7 +137,7 @@ function readTargets(root: PlanFields): readonly TargetPlan[] {
 type Begun = Pick<TargetPlan, 'name' | 'rate'>
 
 const readers = {
-  'web-push': (begun: Begun, fields: PlanFields): PushTargetPlan => ({
+  'web-push': (begun: Begun, fields: SettingFields): PushTargetPlan => ({
     ...begun,
     type: 'web-push',
     users: fields.list('users', 'a list of users', userName, false),
@@ -139,7 +148,7 @@ const readers = {
   mqtt: readMqtt,
 }
 
-function readEmail(begun: Begun, fields: PlanFields): EmailTargetPlan {
+function readEmail(begun: Begun, fields: SettingFields): EmailTargetPlan {
   const security = fields.value('security', oneOf('tls', 'starttls', 'none'), 'starttls')
   const user = fields.secret('user', 'a name')
   const password = fields.secret('password', 'a text')
@@ -158,17 +167,9 @@ function readEmail(begun: Begun, fields: PlanFields): EmailTargetPlan {
 }
 
 const usualBody = '{{json}}'
-/** Length from which on a part of an address may be a secret. */
-const leastSecret = 6
 
-function readWebhook(begun: Begun, fields: PlanFields): WebhookTargetPlan {
-  const url = fields.secret('url', 'an address that begins with https:// or http://', true)
-  if (URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)) {
-    // Many services know their caller by a part of the address, and may repeat it in an answer.
-    const { pathname, search, username, password } = new URL(url)
-    for (const part of [pathname + search, username, password, ...`${pathname}${search}`.split(/[/?&=]/)])
-      if (part.length >= leastSecret) fields.reading.secrets.add(part)
-  } else if (url !== '') fields.fault('url', 'not allowed, allowed is an address that begins with https:// or http://')
+function readWebhook(begun: Begun, fields: SettingFields): WebhookTargetPlan {
+  const url = fields.webAddress('url')
   const contentType = fields.text(
     'contentType',
     'a media type',
@@ -182,29 +183,13 @@ function readWebhook(begun: Begun, fields: PlanFields): WebhookTargetPlan {
     url,
     method: fields.value('method', oneOf('POST', 'PUT'), 'POST'),
     secret: fields.secret('secret', 'a text'),
-    headers: readHeaders(fields),
+    headers: fields.httpHeaders('headers'),
     contentType: type,
     body: readTemplate(fields, type),
   }
 }
 
-/** Headers that the hub sets. */
-const ownHeaders =
-  /^(?:host|content-length|content-type|transfer-encoding|connection|webhook-.*|expect|upgrade|te|trailer)$/i
-
-function readHeaders(fields: PlanFields): Readonly<Record<string, string>> {
-  const headers = new PlanFields(fields.raw('headers') ?? {}, fields.placeOf('headers'), fields.reading)
-  const read = headers.names.map(key => {
-    if (!/^[\w!#$%&'*+.^`|~-]{1,100}$/.test(key) || ownHeaders.test(key))
-      headers.fault(key, 'no header that may be set')
-    const value = headers.secret(key, 'a text', true)
-    if (!/^[\x20-\x7e]*$/.test(value)) headers.fault(key, 'not allowed, allowed are printable ASCII characters')
-    return [key, value] as const
-  })
-  return Object.fromEntries(read)
-}
-
-function readMqtt(begun: Begun, fields: PlanFields): MqttTargetPlan {
+function readMqtt(begun: Begun, fields: SettingFields): MqttTargetPlan {
   const topic = fields.text('topic', 'a topic without + and #, not below $', /^[^$+#\0][^+#\0]*$/)
   if (topic !== '' && !isTopicName(topic)) fields.fault('topic', 'this is no topic')
   return {
@@ -222,7 +207,7 @@ const trial = Object.fromEntries(
   variables.map(one => [one, one === 'json' ? '{}' : one === 'priority' ? '3' : one === 'count' ? '1' : '"\\\n{{id}}']),
 ) as TemplateValues
 
-function readTemplate(fields: PlanFields, mediaType: string): string {
+function readTemplate(fields: SettingFields, mediaType: string): string {
   const body = fields.text('body', 'a text with variables such as {{title}}', /^[^\0]+$/, false) || usualBody
   for (const unknown of unknownVariables(body)) {
     fields.fault('body', `there is no {{${unknown.slice(0, 50)}}}, allowed are ${variables.join(', ')}`)
@@ -236,19 +221,19 @@ function readTemplate(fields: PlanFields, mediaType: string): string {
   return body
 }
 
-function readRoutes(root: PlanFields, targets: ReadonlyMap<string, TargetPlan>): readonly NotifyRoute[] {
+function readRoutes(root: SettingFields, targets: ReadonlyMap<string, TargetPlan>): readonly NotifyRoute[] {
   const given = root.raw('routes') ?? []
   if (!Array.isArray(given) || given.length > maxRoutes) {
     root.fault('routes', `allowed is a list of at most ${maxRoutes} routes`)
     return []
   }
   return given.flatMap((one, i) => {
-    const fields = new PlanFields(one, `routes.${i + 1}`, root.reading)
+    const fields = new SettingFields(one, `routes.${i + 1}`, root.reading)
     return fields.isMap ? [readRoute(fields, targets)] : []
   })
 }
 
-function readRoute(fields: PlanFields, targets: ReadonlyMap<string, TargetPlan>): NotifyRoute {
+function readRoute(fields: SettingFields, targets: ReadonlyMap<string, TargetPlan>): NotifyRoute {
   const words = <Word extends string>(field: string, all: readonly Word[], usual: readonly Word[]) => {
     const allowed = `one or more of ${all.join(', ')}`
     const found = fields.list(field, allowed, new RegExp(`^(?:${all.join('|')})$`), false)
@@ -272,11 +257,11 @@ function readRoute(fields: PlanFields, targets: ReadonlyMap<string, TargetPlan>)
   return route
 }
 
-function readSteps(fields: PlanFields, targets: ReadonlyMap<string, TargetPlan>): readonly EscalationStep[] {
+function readSteps(fields: SettingFields, targets: ReadonlyMap<string, TargetPlan>): readonly EscalationStep[] {
   const given = fields.raw('escalate')
   if (given === undefined) return []
   const steps = (Array.isArray(given) ? given : [given]).slice(0, 10).map((one, i) => {
-    const step = new PlanFields(one, `${fields.placeOf('escalate')}.${i + 1}`, fields.reading)
+    const step = new SettingFields(one, `${fields.placeOf('escalate')}.${i + 1}`, fields.reading)
     const read = { after: step.value('after', atMost(7 * 864e5), 900_000), to: readNames(step, 'to', targets) }
     step.end()
     return read
@@ -284,7 +269,7 @@ function readSteps(fields: PlanFields, targets: ReadonlyMap<string, TargetPlan>)
   return steps.sort((a, b) => a.after - b.after)
 }
 
-function readNames(fields: PlanFields, field: string, targets: ReadonlyMap<string, TargetPlan>): readonly string[] {
+function readNames(fields: SettingFields, field: string, targets: ReadonlyMap<string, TargetPlan>): readonly string[] {
   const names = fields.list(field, `names of targets: ${[...targets.keys()].join(', ')}`, /./)
   return [...new Set(names)].filter(one => {
     if (targets.has(one)) return true

@@ -22,15 +22,3 @@ export interface NotifyTarget {
 
 /** Longest time of one attempt, in milliseconds. */
 export const attemptMs = 20_000
-
-/** Replaces secrets in a sentence by `***`. */
-export function withoutSecrets(sentence: string, secrets: readonly string[]): string {
-  let safe = sentence
-  // A long secret may contain a short one.
-  for (const secret of [...secrets].sort((a, b) => b.length - a.length)) {
-    for (const form of new Set([secret, encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1)])) {
-      safe = safe.replaceAll(form, '***')
-    }
-  }
-  return safe
-}

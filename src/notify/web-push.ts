@@ -1,5 +1,5 @@
 import type { HostSlots } from './host-slots.js'
-import { call, requireTaken } from './http-call.js'
+import { callTarget, requireTaken } from './http-call.js'
 import type { HubKeys } from './hub-keys.js'
 import { type AlertMessage, cut, severityOf, stateOf, textOf, titleOf } from './message.js'
 import type { PushTargetPlan } from './plan.js'
@@ -46,7 +46,7 @@ export class WebPushTarget implements NotifyTarget {
     })
     const url = new URL(endpoint)
     const answer = await slots.run(url.host, signal, () =>
-      call({
+      callTarget({
         url,
         method: 'POST',
         headers: details.headers as Record<string, string>,

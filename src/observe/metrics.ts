@@ -45,6 +45,20 @@ export interface ProcessorNumbers {
   readonly deadBytes: number
   readonly store: StoreNumbers
   readonly notifications: NotifyNumbers
+  readonly outlets: readonly OutletNumbers[]
+}
+
+/** Numbers of an outlet. */
+export interface OutletNumbers {
+  readonly name: string
+  readonly state: string
+  readonly failures: number
+  readonly bytesBehind: number
+  /** When the first message in hand was received, in milliseconds. */
+  readonly oldest?: number | undefined
+  /** The terms of its account. */
+  readonly balance: Readonly<Record<string, number>>
+  readonly dead: { readonly letters: number; readonly bytes: number }
 }
 
 /** Numbers of the embedded store. */
@@ -270,10 +284,34 @@ export class Metrics {
     )
     const unsent = labelled('telehub_notifications_waiting', 'Messages that wait for a target', 'target')
     const skipped = labelled('telehub_notifications_skipped', 'Changes of alerts deleted before they were handled')
+    const outletMessages = labelled(
+      'telehub_outlet_messages',
+      'What became of the messages of an outlet since there is the outlet; residual should be 0',
+      'outlet',
+      'term',
+    )
+    const outletBytes = labelled(
+      'telehub_outlet_bytes_behind',
+      'Bytes of the spool from the place of an outlet on',
+      'outlet',
+    )
+    const outletAge = labelled(
+      'telehub_outlet_age_seconds',
+      'Age of the first message that an outlet has in hand',
+      'outlet',
+    )
+    const outletUp = labelled(
+      'telehub_outlet_up',
+      'Whether the target of an outlet takes messages (1) or not (0)',
+      'outlet',
+    )
+    const outletDead = labelled('telehub_outlet_dead', 'Dead letters of an outlet that wait', 'outlet')
+    const ofOutlets = [outletMessages, outletBytes, outletAge, outletUp, outletDead]
     const uses = labelled('telehub_pool_used', 'Users with the largest part of each shared pool', 'pool', 'user')
     const alarms = labelled('telehub_alarm', 'Alarms that are raised', 'name')
     this.#lookUp = async () => {
-      for (const gauge of [lag, failures, waiting, balance, reasons, alarms, notified, unsent]) gauge.reset()
+      for (const gauge of [lag, failures, waiting, balance, reasons, alarms, notified, unsent, ...ofOutlets])
+        gauge.reset()
       uses.reset()
       for (const { pool, user, amount } of broker.uses) uses.set({ pool, user }, amount)
       for (const { name } of alarm.list()) alarms.set({ name }, 1)
@@ -299,6 +337,13 @@ export class Metrics {
         unsent.set({ target }, waiting)
       }
       skipped.set(numbers.notifications.skipped)
+      for (const { name: outlet, state, bytesBehind, oldest, balance, dead } of numbers.outlets) {
+        for (const [term, count] of Object.entries(balance)) outletMessages.set({ outlet, term }, count)
+        outletBytes.set({ outlet }, bytesBehind)
+        outletAge.set({ outlet }, oldest === undefined ? 0 : Math.max(0, (Date.now() - oldest) / 1_000))
+        outletUp.set({ outlet }, state === 'up' ? 1 : 0)
+        outletDead.set({ outlet }, dead.letters)
+      }
     }
   }
 

@@ -75,11 +75,13 @@ export class Consumers {
 
   /** Resolves when messages in the spool wait only for a target that is down, or after `timeoutMs`. */
   async drain(timeoutMs: number): Promise<void> {
-    const { spool, dependencies } = this.#options
+    const { spool, dependencies, consumers } = this.#options
+    const names = new Set(consumers.map(({ name }) => name))
     const deadline = performance.now() + timeoutMs
     const isOver = () => {
       const stuck = new Set(dependencies.waiting().map(({ consumer }) => consumer))
-      return Object.entries(spool?.lag ?? {}).every(([consumer, left]) => left === 0 || stuck.has(consumer))
+      const left = Object.entries(spool?.lag ?? {}).filter(([consumer]) => names.has(consumer))
+      return left.every(([consumer, messages]) => messages === 0 || stuck.has(consumer))
     }
     while (!isOver() && performance.now() < deadline) await sleep(drainPollMs)
   }

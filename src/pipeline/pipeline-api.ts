@@ -3,6 +3,7 @@ import type { Answer, JobProgress, Json, Received } from '../contract/contract.j
 import type { BegunExport, ExportChunk, ExportQuery } from '../export/exports.js'
 import type { InfluxQuestion } from '../influxql/influxql.js'
 import type { NewSubscription, RouteStatus, TargetStatus } from '../notify/notify.js'
+import type { OutletStatus } from '../outlets/outlets.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import type { SpoolStatus } from '../spool/cursors.js'
 import type { HeldStore, HistoryQuery, SeriesChange, SqlAnswer, SqlQuery } from '../store/store.js'
@@ -107,6 +108,10 @@ export interface PipelineApi extends AlertsApi, BoardsApi {
   /** Answers with what the store has and will need. Rejects with `bad_request` for times that are none. */
   store(query: Received<'GET /api/store'>): Promise<Json<Answer<'GET /api/store'>>>
   spool(): Promise<SpoolStatus>
+  /** Answers with all outlets: how they do, and what became of their messages. */
+  outlets(): Promise<readonly OutletStatus[]>
+  /** Pauses an outlet, or lets it go on. Rejects with `not_found` for a name that no outlet has. */
+  pauseOutlet(asked: { readonly name: string; readonly paused: boolean }): Promise<void>
   /** Resolves with the targets of notifications, and how they do. */
   notifyTargets(): Promise<readonly TargetStatus[]>
   notifyRoutes(): Promise<readonly RouteStatus[]>

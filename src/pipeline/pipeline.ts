@@ -3,6 +3,7 @@ import type { BalanceSheet } from '../accounting/balance-sheet.js'
 import { BothLedgers } from '../accounting/ledgers.js'
 import { Receipts } from '../accounting/receipts.js'
 import type { Alerts } from '../alerts/alerts.js'
+import type { Outlets } from '../outlets/outlets.js'
 import { startParts } from '../runtime/lifecycle.js'
 import type { ThreadExit } from '../runtime/thread-exit.js'
 import { machineClock } from '../runtime/time.js'
@@ -23,6 +24,7 @@ import { KnowledgeFile } from './knowledge-file.js'
 import { LivePusher } from './live-pusher.js'
 import { LiveStage } from './live-stage.js'
 import { notificationsOf } from './notifying.js'
+import { OutletLetters, outletsOf } from './outlet-parts.js'
 import { Queries, TrialMappings } from './queries.js'
 import { openQueueServer, queueParts, storesHere } from './queue-server.js'
 import { RecordStage } from './record-stage.js'
@@ -60,6 +62,7 @@ export interface PipelineBasis {
 
 export interface Pipeline {
   readonly consumers: Consumers
+  readonly outlets: Outlets
   readonly queries: Queries
   readonly replays: ReturnType<typeof replaysOf>
   readonly removal: DeviceRemoval
@@ -84,25 +87,24 @@ export async function startPipeline(
   position: SpoolPosition,
 ): Promise<Pipeline> {
   const { broker, broker: log, broker: incidents, sharing, progress, registry, balance, replies, exit } = basis
+  // Other systems, each at its own pace; and what finds messages that crash the process.
+  const suspects = new ConsumerSuspects(join(dir, 'handling'), { log, incidents, exit })
+  const outlets = outletsOf(settings, { dir, hubId }, { progress, suspects, broker })
 
   // The reading side of the spool: a cursor for each consumer that reads there.
   let isStarted = false
   const needed = () => (isStarted ? Math.min(records ? refill.needed : Number.POSITIVE_INFINITY, alerts.saved) : 1)
-  const cursors = cursorsOf(settings, { dir, position, progress, registry, balance, broker, needed })
+  const cursors = cursorsOf(settings, { dir, position, progress, registry, balance, broker, outlets, needed })
   progress.opened(cursors, position)
 
   // How payloads are read: by rules, presets, what devices told of themselves, and the births of Sparkplug B.
   const sparkplug = new Sparkplug({
-    settings,
-    dir: join(dir, 'sparkplug'),
-    delivery: broker,
+    ...{ settings, dir: join(dir, 'sparkplug'), delivery: broker, log, incidents },
     // Replays read with the mapping, which reads with this.
     replays: {
       replay: filter => replays.begin({ kind: 'replay', filter }),
       progress: job => replays.progress(job),
     },
-    log,
-    incidents,
   })
   const decoders = await loadRuleDecoders(settings.mapping)
   const mapping = mappingOf(settings, sparkplug.reader, decoders)
@@ -117,8 +119,8 @@ export async function startPipeline(
 
   // Messages that cannot be stored, and the account of all: in the balance sheet, or by receipts to the hubs of other messages.
   const files = deadLetterFilesOf(settings, dir, { sharing, balance, log, incidents })
-  const dead = server?.deadLetters(files) ?? files
   const ledger = server ? new BothLedgers(balance, new Receipts(server)) : balance
+  const dead = new OutletLetters(server?.deadLetters(files) ?? files, ledger, outlets)
 
   // Live: the registry of devices, the newest readings for the screen, and the alerts.
   const settled = new SettledMessages(balance, progress)
@@ -143,8 +145,7 @@ export async function startPipeline(
   alerts.reportTo(notifications)
   const [downlink, spans] = [new Downlink(broker), spansOf(settings, broker)]
 
-  // The loops that carry messages from a source to its handler, and find messages that crash the process.
-  const suspects = new ConsumerSuspects(join(dir, 'handling'), { log, incidents, exit })
+  // The loops that carry messages from a source to its handler.
   const consumers = new Consumers({
     consumers: hubConsumers({ cursors, server, records, live, recording, downlink, balance, ledger, suspects, spans }),
     ...{ dependencies, dead, spool: progress, counts: [sparkplug, broker], clock: machineClock },
@@ -152,8 +153,8 @@ export async function startPipeline(
 
   // Questions and orders of the API.
   const trials = new TrialMappings(settings, sparkplug, decoders)
-  const found = { cursors, recording, downlink, dead, account: ledger, trials, store, settled, guard, dependencies }
-  const replays = replaysOf(found)
+  const found = { cursors, recording, downlink, outlets, dead, trials, store, settled, guard, dependencies }
+  const replays = replaysOf({ ...found, account: dead })
   const seriesChanges = new SeriesChanges({ store, guard, dependencies, replays })
   const removal = new DeviceRemoval({ registry, knowledge: mapping.knowledge, delivery: broker, progress, feeds })
   const queries = new Queries({ ...basis, trials, store, mapping, dead, offsets: progress, dependencies, dir, guard })
@@ -162,14 +163,13 @@ export async function startPipeline(
     { name: 'cursors', start: () => cursors.start(), stop: () => cursors.stop() },
     balance,
     { name: 'registry', start: () => void registry.start(), stop: () => registry.stop() },
-    ...[knowledge, ...queueParts(server, dead, files), guard, sparkplug, ...(spans ? [spans] : [])],
+    ...[knowledge, ...queueParts(server, dead.own, files), guard, sparkplug, ...(spans ? [spans] : [])],
     ...storeParts(settings, store, dependencies, incidents),
     ...(records ? [new StoreRefill(refill, dependencies)] : []),
     ...[retention, alerts, notifications, home, live],
-    { name: 'replays', start: () => {}, stop: () => replays.stop() },
-    consumers,
+    ...[{ name: 'replays', start: () => {}, stop: () => replays.stop() }, consumers, outlets],
   ])
   isStarted = true
-  const more = { live, retention, deadBytes: () => files.bytes, seriesAlarm: () => guard.alarm() }
-  return { consumers, queries, replays, removal, feeds, alerts, home, seriesChanges, notifications, ...more, stop }
+  const more = { deadBytes: () => files.bytes, seriesAlarm: () => guard.alarm(), seriesChanges, stop }
+  return { consumers, outlets, queries, replays, removal, feeds, alerts, home, live, retention, notifications, ...more }
 }

@@ -68,9 +68,12 @@ export function processorOffers(
     },
     diskFull: () => progress.giveUpKept(),
     status: () => {
-      const { consumers, deadBytes, seriesAlarm, notifications, alerts, home, retention } = running()
+      const { consumers, deadBytes, seriesAlarm, notifications, alerts, home, retention, outlets } = running()
+      const status = consumers.status()
       return {
-        ...consumers.status(),
+        ...status,
+        dependencies: [...status.dependencies, ...outlets.dependencies()],
+        outlets: outlets.status(),
         sheet: balance.sheet(progress),
         deadBytes: deadBytes(),
         store: retention.numbers,
@@ -78,6 +81,7 @@ export function processorOffers(
         alarms: {
           ...{ series: seriesAlarm(), notify: notifications.alarm() },
           ...{ alerts: alerts.alarm(), boards: home.boards.alarm(), store: retention.alarm() },
+          outlets: outlets.alarm(),
         },
       }
     },
@@ -120,6 +124,8 @@ export function processorOffers(
     testTarget: target => running().notifications.test(target),
     acknowledgeByToken: ({ token, note }) => running().notifications.acknowledgeBy(token, note),
     spool: () => progress.cursors.status(),
+    outlets: () => running().outlets.status(),
+    pauseOutlet: ({ name, paused }) => running().outlets.pause(name, paused),
     holdStore: ms => running().seriesChanges.hold(ms),
     releaseStore: () => running().seriesChanges.release(),
     changeSeries: change => running().seriesChanges.change(change),

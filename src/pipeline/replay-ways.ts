@@ -1,4 +1,5 @@
 import type { DeadLetter, Message, Outcome } from '../model.js'
+import type { Outlets } from '../outlets/outlets.js'
 import type { Cursors } from '../spool/cursors.js'
 import { matches } from '../topics.js'
 import { badTopic, type Downlink } from './downlink.js'
@@ -14,6 +15,7 @@ const outwardReasons = [badTopic, 'publish_poison', 'publish_limit']
 export interface ReplayWaysOptions {
   readonly recording: RecordStage
   readonly downlink: Downlink
+  readonly outlets: Pick<Outlets, 'redeliver'>
 }
 
 export interface ReplayParts
@@ -44,6 +46,10 @@ export class ReplayWays implements ReplayHandler {
   }
 
   async handleLetters(letters: readonly DeadLetter[]): Promise<readonly Outcome[]> {
+    // One sweep is over the dead letters of one outlet, or of none.
+    const outlet = letters[0]?.outlet
+    const all = letters.map(({ message }) => message)
+    if (outlet !== undefined) return this.#options.outlets.redeliver(outlet, all)
     const outcomes = new Map<Message, Outcome>()
     for (const handler of [this.#options.downlink, this]) {
       const isOutward = handler !== this

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { BalanceSheet } from '../accounting/balance-sheet.js'
 import type { Settings } from '../config/settings.js'
+import type { Outlets } from '../outlets/outlets.js'
 import { machineClock } from '../runtime/time.js'
 import { Cursors } from '../spool/cursors.js'
 import type { SpoolPosition } from '../spool/spool.js'
@@ -15,6 +16,7 @@ interface ReadingSide {
   readonly registry: Registry
   readonly balance: BalanceSheet
   readonly broker: BrokerLink
+  readonly outlets: Pick<Outlets, 'groups' | 'passed'>
   /** Returns the sequence number from which the store may ask for messages again. */
   readonly needed: () => number
 }
@@ -25,12 +27,13 @@ interface ReadingSide {
  */
 export function cursorsOf(
   settings: Settings,
-  { dir, position, progress, registry, balance, broker, needed }: ReadingSide,
+  { dir, position, progress, registry, balance, broker, outlets, needed }: ReadingSide,
 ): Cursors {
   return new Cursors({
     dir: join(dir, 'spool'),
-    groups: ['live', progress.drain],
+    groups: ['live', progress.drain, ...outlets.groups.all],
     inherit: { bridge: 'record', record: 'bridge' },
+    atEnd: outlets.groups.atEnd,
     position,
     keepMs: settings['spool.keep'],
     keepBytes: settings['spool.keepBytes'],
@@ -44,7 +47,7 @@ export function cursorsOf(
     rate: settings['spool.rate'],
     clock: machineClock,
     skipped: async (group, from, to, damaged) => {
-      if (group !== progress.drain) return
+      if (group !== progress.drain) return outlets.passed(group, to, damaged)
       if (!damaged) return balance.never(from, to)
       const messages = await balance.gone(from, to)
       if (messages === 0) return

@@ -6,6 +6,7 @@ import type { Alarm } from '../observe/alarms.js'
 import type { Loss } from '../observe/incidents.js'
 import type { NotifyNumbers, StoreNumbers } from '../observe/metrics.js'
 import type { ClientRefusals } from '../observe/refusal-counts.js'
+import type { OutletStatus } from '../outlets/outlets.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import type { SpoolPosition } from '../spool/spool.js'
 import type { ProcessorStatus } from './consumers.js'
@@ -25,7 +26,7 @@ export type CrossingOutward = Omit<Outward, 'payload' | 'properties'> & {
 }
 
 /** Alarms of parts of the processor thread. */
-export const threadAlarms = ['series', 'notify', 'alerts', 'boards', 'store'] as const
+export const threadAlarms = ['series', 'notify', 'alerts', 'boards', 'store', 'outlets'] as const
 export type ThreadAlarm = (typeof threadAlarms)[number]
 
 /** State that the processor thread reports. */
@@ -34,6 +35,7 @@ export interface PipelineStatus extends ProcessorStatus {
   readonly deadBytes: number
   readonly store: StoreNumbers
   readonly notifications: NotifyNumbers
+  readonly outlets: readonly OutletStatus[]
   /** Sentences while there are causes, by the name of the alarm. */
   readonly alarms: Readonly<Record<ThreadAlarm, string | undefined>>
 }

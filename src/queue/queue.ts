@@ -43,6 +43,8 @@ export interface DeadLetterFilter {
   /** The id that `messageId` of model.ts returns. */
   readonly id?: string | undefined
   readonly reason?: string | undefined
+  /** The outlet whose dead letters are meant. Undefined: those that could not be stored. */
+  readonly outlet?: string | undefined
   readonly clientId?: string | undefined
   /** Topic filter. */
   readonly topic?: string | undefined
@@ -88,6 +90,21 @@ export interface QueueServer extends Queue {
   /** Returns where dead letters go. `own`: the files of this hub, undefined in a process that is none. */
   deadLetters(own: DeadLetters | undefined): DeadLetters
   stop(): Promise<void>
+}
+
+/** A system behind the hub that takes messages at its own pace. Adapters only try: retries and order are the hub's. */
+export interface Outlet {
+  /**
+   * Hands over at least one message, in order. Resolves with an outcome for each, in their order; undefined: the target
+   * has all of them for good. A message with a rejection is never tried again, and becomes a dead letter of the outlet.
+   * Nothing overtakes a message to be tried again. Rejects when all must be tried again, with `retryAfterMs` of a
+   * `HubError` when the target named a pause; the sentence is shown to operators. Not called again before the last call
+   * has settled, so an implementation limits the time that it waits. Messages that were taken may come again after a
+   * crash of the hub. An abort ends the attempt.
+   */
+  deliver(messages: readonly Message[], signal: AbortSignal): Promise<readonly Outcome[] | undefined>
+  /** Closes the connections. Resolves when nothing is under way. */
+  close(): Promise<void>
 }
 
 /** Bytes that a message counts for where memory is bounded. */

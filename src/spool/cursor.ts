@@ -70,6 +70,8 @@ export class Cursor implements QueueReader {
   #unsaved = false
   #missing = 0
   #reading = false
+  /** Place where reading goes on, once the last read has ended. */
+  #skipped: CursorPlace | undefined
   #onTaken: (() => void)[] = []
 
   constructor(options: CursorOptions) {
@@ -98,6 +100,29 @@ export class Cursor implements QueueReader {
     this.#lastStamp = undefined
   }
 
+  /**
+   * Gives up all messages before a segment. Returns the last sequence number that is given up; undefined when there is
+   * none that was not settled. Messages in hand may still be settled, and change nothing then.
+   */
+  skipTo(segment: number): number | undefined {
+    if (segment <= this.#settled.segment) return undefined
+    const place = { sequence: Math.max(segment, this.#settled.sequence), segment, offset: segmentHeaderBytes }
+    this.#skipped = place
+    if (!this.#reading) this.#moveOn()
+    this.#settle({ ...place })
+    return place.sequence - 1
+  }
+
+  /** Continues behind what was given up, unless messages behind it are in hand already. */
+  #moveOn(): void {
+    const place = this.#skipped
+    this.#skipped = undefined
+    if (!place || place.segment <= this.#place.segment) return
+    this.#place = { ...place }
+    this.#lastStamp = this.#options.segments.find(place.segment)?.before
+    this.#damaged = false
+  }
+
   wake(): void {
     this.#wakeup.wake()
   }
@@ -106,6 +131,7 @@ export class Cursor implements QueueReader {
     this.#reading = true
     try {
       while (!signal.aborted) {
+        this.#moveOn()
         const { segment, offset } = this.#place
         if (!this.#reader.at(segment, offset)) {
           const known = this.#options.owner.position
@@ -221,6 +247,7 @@ export class Cursor implements QueueReader {
       if (next.segment > this.#place.sequence && !this.#damaged) this.#damaged = !(await this.#isBehind(next.before))
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw error
+      if (this.#skipped) return true
       this.#lost(segment)
       if (!next) return false
     }
@@ -295,6 +322,8 @@ export class Cursor implements QueueReader {
   }
 
   #settle(reached: CursorPlace): void {
+    // Given up meanwhile.
+    if (reached.sequence < this.#settled.sequence) return
     this.#settled = reached
     this.#timer ??= setTimeout(() => this.#saveAndTell(), saveEveryMs)
   }

@@ -8,12 +8,11 @@ import { Archive, type ArchiveOptions, type ArchiveStatus } from './archive.js'
 import { Meter } from './backlog-meter.js'
 import { Cursor, type CursorOwner } from './cursor.js'
 import { CursorFile, type CursorPlace, listCursors } from './cursor-file.js'
+import { firstStamp } from './first-stamp.js'
 import { type PastRange, type PastSource, type ReplayRange, readNumbered, readPast } from './history.js'
-import { decodeMessage } from './message-codec.js'
 import { PassedSegments } from './passed-segments.js'
 import { segmentHeaderBytes } from './segment-file.js'
-import { SegmentReader } from './segment-reader.js'
-import { passedOf, Segments } from './segments.js'
+import { passedOf, type Segment, Segments } from './segments.js'
 import type { SpoolPosition } from './spool.js'
 
 export { beginAbove, endOfSegment, readCut, type SpoolCut } from './spool-cut.js'
@@ -27,6 +26,8 @@ export interface CursorsOptions {
    * does not start over.
    */
   readonly inherit: Readonly<Record<string, string>>
+  /** Groups that begin behind the last message when they have no cursor yet. Others begin with the oldest in the spool. */
+  readonly atEnd?: readonly string[]
   /** Where the spool was committed when the reading side started. */
   readonly position: SpoolPosition
   /** How long, and up to how many bytes, messages are kept that every cursor has passed. 0: not at all. */
@@ -129,7 +130,7 @@ export class Cursors implements CursorOwner {
   }
 
   start(): void {
-    const { dir, groups, inherit } = this.#options
+    const { dir, groups, inherit, atEnd = [] } = this.#options
     this.#archive?.start()
     this.#segments.start()
     this.#segments.grow(this.#position)
@@ -138,12 +139,19 @@ export class Cursors implements CursorOwner {
     const places = new Map([...files].map(([name, file]) => [name, this.#read(name, file)] as const))
     for (const group of groups) {
       const file = files.get(group) as CursorFile
-      const place = places.get(group) ?? places.get(inherit[group] ?? '')
-      this.#add(group, file, place)
+      const isNew = !names.includes(group)
+      const place = isNew && atEnd.includes(group) ? this.#end : (places.get(group) ?? places.get(inherit[group] ?? ''))
+      this.#add(group, file, place, isNew)
     }
     for (const [name, file] of files) if (!groups.includes(name)) this.#forget(name, file)
     // Kept segments expire, and pinned ones are released, also while no cursor reads.
     this.#timer = setInterval(() => this.deletePassed(), checkEveryMs).unref()
+  }
+
+  /** The place behind the last message. */
+  get #end(): CursorPlace {
+    const { sequence, segment, end } = this.#position
+    return { sequence: sequence + 1, segment, offset: end }
   }
 
   #read(name: string, file: CursorFile): CursorPlace | undefined {
@@ -188,10 +196,10 @@ export class Cursors implements CursorOwner {
     this.deletePassed()
   }
 
-  #add(name: string, file: CursorFile, saved: CursorPlace | undefined): void {
+  #add(name: string, file: CursorFile, saved: CursorPlace | undefined, isNew: boolean): void {
     const { dir, rate = 0, monotonic, log, incidents } = this.#options
     const { place, displaced } = this.#locate(name, saved)
-    if (!saved) {
+    if (!saved || isNew) {
       try {
         file.create(place)
       } catch (error) {
@@ -336,6 +344,19 @@ export class Cursors implements CursorOwner {
     return Math.min(...[...this.#cursors.values()].map(cursor => cursor.settled.segment))
   }
 
+  /** Returns the bytes of the spool from the place of a group on. */
+  bytesBehind(group: string): number {
+    const { settled, lag } = this.reader(group)
+    const behind = lag > 0 ? this.#segments.list.filter(({ segment }) => segment >= settled.segment) : []
+    const passed = behind[0]?.segment === settled.segment ? settled.offset : 0
+    return Math.max(0, behind.reduce((all, { bytes }) => all + bytes, 0) - passed)
+  }
+
+  /** The segments, the oldest first. */
+  get list(): readonly Segment[] {
+    return this.#segments.list
+  }
+
   async status(): Promise<SpoolStatus> {
     const { list } = this.#segments
     const kept = passedOf(list, this.#needed)
@@ -358,34 +379,9 @@ export class Cursors implements CursorOwner {
 
   async #statusOf(name: string, { settled, lag }: Cursor): Promise<SpoolStatus['cursors'][number]> {
     const place = { ...settled }
-    const behind = this.#segments.list.filter(({ segment }) => segment >= place.segment)
-    const lagBytes =
-      behind.reduce((all, { bytes }) => all + bytes, 0) - (behind[0]?.segment === place.segment ? place.offset : 0)
-    const oldest = lag > 0 ? await this.#stampAt(place) : undefined
-    return { name, sequence: place.sequence, lag, lagBytes: lag > 0 ? Math.max(0, lagBytes) : 0, oldest }
-  }
-
-  /**
-   * Returns when the next message from a place on was received. When the message cannot be read, returns about when.
-   */
-  async #stampAt({ segment, offset }: CursorPlace): Promise<number | undefined> {
-    const reader = new SegmentReader(this.#options.dir, this.#files)
-    try {
-      for (let at: number | undefined = segment; at !== undefined; at = this.#segments.after(at)?.segment) {
-        const end = at === this.#position.segment ? this.#position.end : reader.size(at)
-        const begin = at === segment ? offset : segmentHeaderBytes
-        if (begin >= end) continue
-        const damaged = await reader.load(at, begin, end)
-        const frame = reader.at(at, begin + damaged)
-        const message = frame && decodeMessage(frame.body)
-        if (message) return message.receivedAt
-      }
-      return undefined
-    } catch {
-      return this.#segments.after(segment)?.before
-    } finally {
-      reader.close()
-    }
+    const lagBytes = this.bytesBehind(name)
+    const oldest = lag > 0 ? await firstStamp(place, this.#past, this.#position) : undefined
+    return { name, sequence: place.sequence, lag, lagBytes, oldest }
   }
 }
 

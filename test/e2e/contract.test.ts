@@ -44,6 +44,7 @@ t.test('every route answers as the contract says', async t => {
   await users.add('root', ['allow all #', 'allow all $hub/#'], { kind: 'admin' })
   await users.add('thermo', ['allow publish home/#', 'allow subscribe home/#'])
   const hub = await startHub(t, {
+    outlets: JSON.stringify([{ name: 'hook', kind: 'webhook', url: 'http://127.0.0.1:9/' }]),
     ...users.settings,
     'proxy.trusted': '127.0.0.1',
     'auth.banAfter': '2',
@@ -269,6 +270,8 @@ t.test('every route answers as the contract says', async t => {
   })
   const { tokens } = hubKeys(join(hub.dir, 'notify', 'keys.json'))
   const token = signRight(tokens, { alerts: ['none'], by: 'bus', address: 'bus', expires: Date.now() + 60_000 })
+  t.same(await ask('POST /api/outlets/pause', { outlet: 'hook', paused: true }), { paused: true })
+  t.match(await ask('GET /api/outlets', {}), { outlets: [{ name: 'hook', state: 'paused' }] })
   t.same(await ask('POST /api/notify/acknowledge', { token, note: 'seen' }, {}), { acknowledged: 0 })
 
   t.match(await ask('POST /api/publish', { topic: 'home/x', payload: 1 }), { messages: [{}] })

@@ -201,6 +201,11 @@ export async function startGuarded(
         reached.push('spool')
         return { bytes: 0, limit: 1, keptBytes: 0, segments: [], cursors: [] }
       },
+      outlets: async () => {
+        reached.push('outlets')
+        return []
+      },
+      pauseOutlet: async () => void reached.push('pauseOutlet'),
       begin: async ({ kind }) => reached.push(kind),
       progress: async () => ({ done: 0, stored: 0, dropped: 0, kept: 0, finished: true }),
       cancel: async () => {},

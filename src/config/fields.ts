@@ -1,11 +1,14 @@
+import { readFileSync, statSync } from 'node:fs'
 import { quote } from '../access/rules.js'
-import type { SettingKind } from '../config/settings.js'
+import { describe, systemCode } from '../errors.js'
 import { nearest } from '../runtime/nearest.js'
+import { secretsOf } from '../runtime/secrets.js'
+import type { SettingKind } from './kinds.js'
 
 export type Environment = (name: string) => string | undefined
 
-/** Mistakes found so far in a file, and the secrets that were read from it. */
-export class PlanReading {
+/** Mistakes found so far in a file or a setting, and the secrets that were read. */
+export class FieldsReading {
   readonly faults: string[] = []
   readonly secrets = new Set<string>()
   readonly #environment: Environment
@@ -14,9 +17,13 @@ export class PlanReading {
     this.#environment = environment
   }
 
-  /** Replaces `${NAME}` by variables of the environment. What they hold counts as secret. */
+  /**
+   * Replaces `${NAME}` by variables of the environment, and `${file:PATH}` by the text of a file that only the owner may
+   * read. All these values count as secrets.
+   */
   expand(text: string, place: string): string {
     return text.replace(/\$\{([^}]*)\}/g, (all, name: string) => {
+      if (name.startsWith('file:')) return this.#fromFile(name.slice('file:'.length), place)
       const value = /^[A-Za-z_]\w*$/.test(name) ? this.#environment(name) : undefined
       if (value === undefined || value === '') {
         this.faults.push(`${place}: ${quote(all)} is not set in the environment of the hub`)
@@ -26,20 +33,36 @@ export class PlanReading {
       return value
     })
   }
+
+  #fromFile(path: string, place: string): string {
+    try {
+      const { size, mode } = statSync(path)
+      if (size > maxTextLength) throw new Error(`it is larger than ${maxTextLength} bytes`)
+      if ((mode & 0o077) !== 0) throw new Error('other users of this machine may read it; chmod 600 prevents that')
+      const value = readFileSync(path, 'utf8').replace(/\r?\n$/, '')
+      if (value === '') throw new Error('it is empty')
+      this.secrets.add(value)
+      return value
+    } catch (error) {
+      const why = systemCode(error) === 'ENOENT' ? 'there is no such file' : describe(error)
+      this.faults.push(`${place}: ${quote(path)}: ${why}`)
+      return ''
+    }
+  }
 }
 
 const maxTextLength = 10_000
 
 /** The fields of one map of the file. What is taken is checked; what is not taken is a mistake. */
-export class PlanFields {
+export class SettingFields {
   readonly place: string
-  readonly reading: PlanReading
+  readonly reading: FieldsReading
   readonly #fields: ReadonlyMap<string, unknown>
   readonly #taken = new Set<string>()
   /** Whether the value was a map. */
   readonly isMap: boolean
 
-  constructor(value: unknown, place: string, reading: PlanReading) {
+  constructor(value: unknown, place: string, reading: FieldsReading) {
     this.place = place
     this.reading = reading
     this.isMap = typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -59,7 +82,7 @@ export class PlanFields {
     this.reading.faults.push(`${this.placeOf(name)}: ${sentence}`)
   }
 
-  /** Returns a value as it is in the file. */
+  /** Returns a value of the file, unchanged. */
   raw(name: string): unknown {
     this.#taken.add(name)
     return this.#fields.get(name) ?? undefined
@@ -109,6 +132,32 @@ export class PlanFields {
     return value
   }
 
+  /** Returns the address of a web server, of which only the host may be shown; empty after a mistake. */
+  webAddress(name: string): string {
+    const allowed = 'an address that begins with https:// or http://'
+    const url = this.secret(name, allowed, true)
+    if (URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)) {
+      // Many services know their caller by a part of the address, and may repeat that part in an answer.
+      for (const part of secretsOf(url)) this.reading.secrets.add(part)
+      return url
+    }
+    if (url !== '') this.fault(name, `not allowed, allowed is ${allowed}`)
+    return ''
+  }
+
+  /** Returns the headers of a request, whose values may be secrets. */
+  httpHeaders(name: string): Readonly<Record<string, string>> {
+    const headers = new SettingFields(this.raw(name) ?? {}, this.placeOf(name), this.reading)
+    const read = headers.names.map(key => {
+      if (!/^[\w!#$%&'*+.^`|~-]{1,100}$/.test(key) || ownHeaders.test(key))
+        headers.fault(key, 'no header that may be set')
+      const value = headers.secret(key, 'a text', true)
+      if (!/^[\x20-\x7e]*$/.test(value)) headers.fault(key, 'not allowed, allowed are printable ASCII characters')
+      return [key, value] as const
+    })
+    return Object.fromEntries(read)
+  }
+
   /** Returns a list of texts: a list of the file, or a text with commas between. */
   list(name: string, allowed: string, test: RegExp, isNeeded = true): readonly string[] {
     const given = this.raw(name)
@@ -140,7 +189,11 @@ export class PlanFields {
   }
 }
 
-/** Shows a value as it is in the file, where the names of variables stand in place of their values. */
+/** Headers that the hub sets. */
+const ownHeaders =
+  /^(?:host|content-length|content-type|content-encoding|transfer-encoding|connection|webhook-.*|expect|upgrade|te|trailer)$/i
+
+/** Shows a value of the file, where the names of variables stand in place of their values. */
 function shown(given: unknown): string {
   if (given === undefined || given === null) return 'nothing'
   return quote(typeof given === 'string' ? given : (JSON.stringify(given) ?? typeof given))

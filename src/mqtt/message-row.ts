@@ -1,5 +1,5 @@
 import type { Message } from '../model.js'
-import { decodeProperties } from '../mqtt/message-properties.js'
+import { decodeProperties } from './message-properties.js'
 
 /** Returns what answers say of a message beside topic and payload. Times in milliseconds. */
 export function describeMessage(message: Message) {
