@@ -19,6 +19,7 @@ const linked = [
   'examples/order-status/README.md',
   'examples/back-ends/README.md',
   'examples/kafka-consumer/README.md',
+  'examples/webhook-receiver/README.md',
 ]
 
 t.test('the generated parts of README.md and docs/ are what npm run readme makes', async t => {

@@ -56,8 +56,8 @@ const order = [
   /^balance\//,
   // All others: see below.
   /^store\./,
-  /^dead\.index$/,
-  /^dead\//,
+  /^(?:outlets\/[^/]+\/)?dead\.index$/,
+  /^(?:outlets\/[^/]+\/)?dead\//,
   /^sessions\//,
   /^spool\//,
 ]

@@ -292,6 +292,17 @@ export async function fetchBalance(hours: number, limit: number, device?: string
   return ask('GET /api/balance', { hours, limit, device: device || undefined })
 }
 
+export type OutletRow = Answer<'GET /api/outlets'>['outlets'][number]
+
+export async function fetchOutlets(): Promise<readonly OutletRow[]> {
+  return (await ask('GET /api/outlets', {})).outlets
+}
+
+/** Pauses an outlet, or lets it go on. */
+export async function pauseOutlet(outlet: string, paused: boolean): Promise<void> {
+  await ask('POST /api/outlets/pause', { outlet, paused })
+}
+
 /** Fetches dead letters, the newest first. */
 export async function fetchDead(filter: DeadFilter, limit: number): Promise<readonly DeadLetterRow[]> {
   return (await ask('GET /api/dead', { ...filter, limit })).dead

@@ -39,6 +39,7 @@ export const fileKinds: readonly FileKind[] = [
   kind('sessions', /^sessions\//),
   kind('balance', /^balance\//),
   kind('dead letters', /^dead(\.index|\/)/),
+  kind('outlets', /^outlets\//),
   // 2: with roll-ups. DuckDB's own table `format` has the same number.
   kind('store', /^store\.(duckdb|json)/, 2),
   kind('commands', /^commands\//),

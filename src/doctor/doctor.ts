@@ -11,6 +11,7 @@ import { disk } from './disk.js'
 import { type Check, type Examined, type Finding, fine, problem } from './finding.js'
 import { kafka } from './kafka.js'
 import { machine } from './machine.js'
+import { outlets } from './outlets.js'
 import { rabbitmq } from './rabbitmq.js'
 import { rights } from './rights.js'
 import { findHub, running } from './running.js'
@@ -55,6 +56,7 @@ const checks: readonly (readonly [name: string, check: Check])[] = [
   ['store', store],
   ['RabbitMQ', rabbitmq],
   ['Kafka', kafka],
+  ['outlets', outlets],
   ['certificates', certificates],
   ['users', users],
 ]

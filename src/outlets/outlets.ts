@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, HubError } from '../errors.js'
 import type { DeadLetter, Message, Outcome } from '../model.js'
@@ -133,7 +133,7 @@ export class Outlets implements Part {
     const names = existsSync(dir) ? readdirSync(dir) : []
     for (const name of names.filter(name => !this.#runners.has(name))) {
       const dead = join(dir, name, 'dead')
-      const hasLetters = existsSync(dead) && readdirSync(dead).length > 0
+      const hasLetters = existsSync(dead) && readdirSync(dead).some(file => statSync(join(dead, file)).size > 0)
       const wasThere = existsSync(join(dir, name, 'account'))
       for (const file of ['account', 'outlet.json']) rmSync(join(dir, name, file), { force: true })
       if (!hasLetters) rmSync(join(dir, name), { recursive: true, force: true })

@@ -7,6 +7,7 @@ import { history } from './history.js'
 import { kafka } from './kafka.js'
 import { month } from './month.js'
 import { mqtt5 } from './mqtt5.js'
+import { outletsBench } from './outlets.js'
 import { overload } from './overload.js'
 import { pipeline } from './pipeline.js'
 import { push } from './push.js'
@@ -33,6 +34,7 @@ import { type Candidate, candidates, machine, versions } from './targets.js'
  *
  * npm run bench -- act: a command's way to a device and back, of act.ts.
  *
+ * npm run bench -- outlets [--seconds 6]: what outlets cost, and a frozen one the others, of outlets.ts.
  * npm run bench -- history: what roll-ups cost and give, of history.ts.
  * npm run bench -- data: readings out of the hub in bulk and in, of data.ts.
  * npm run bench -- kafka: the adapter of Kafka beside its client library alone, of kafka.ts.
@@ -68,6 +70,7 @@ async function main(): Promise<void> {
   if (positionals[0] === 'pipeline') return pipeline({ seconds: given ?? 60, backlog, words: positionals.slice(1) })
   if (positionals[0] === 'act') return act()
   if (positionals[0] === 'history') return history()
+  if (positionals[0] === 'outlets') return outletsBench(given ?? 6)
   if (positionals[0] === 'data') return data()
   if (positionals[0] === 'kafka') return kafka()
   if (positionals[0] === 'month') return month({ days: Number(values.days ?? 30), dir: values.dir })

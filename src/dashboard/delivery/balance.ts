@@ -1,10 +1,11 @@
-import { ApiError, type Balance, fetchBalance, hubNow, type Ready } from '../api.js'
+import { ApiError, type Balance, fetchBalance, fetchOutlets, hubNow, type Ready } from '../api.js'
 import { element, Keyed, make, put } from '../nodes.js'
 import { Poll } from '../poll.js'
 import { countText, momentText, sinceText } from '../wording.js'
 import { DeadPanel } from './dead.js'
 import { Flow } from './flow.js'
 import { Hours } from './hours.js'
+import { OutletsPanel } from './outlets.js'
 import { parts } from './parts.js'
 import { Reasons } from './reasons.js'
 import { helpText, noteOf, receivedOf, verdictOf } from './verdict.js'
@@ -37,6 +38,7 @@ export class BalancePage {
   readonly #gone: () => void
   readonly #sum: Keyed<{ name: string; sign: string; text: string; note: string; count: number }, HTMLElement>
   readonly #waits = new Waits()
+  readonly #outlets: OutletsPanel
   #ready: Ready | undefined
   readonly #poll: Poll<Balance>
   #isShown = false
@@ -57,6 +59,7 @@ export class BalancePage {
     this.#gone = gone
     this.#hours = new Hours(hoursShown, filterBy)
     this.#dead = new DeadPanel(() => this.#poll.soon(0), filterBy)
+    this.#outlets = new OutletsPanel(() => this.#poll.soon(0))
     this.#sum = new Keyed(
       element('sum'),
       row => row.name,
@@ -105,6 +108,7 @@ export class BalancePage {
   /** Why this page may not change anything; empty when changes are allowed. */
   set readOnly(why: string) {
     this.#dead.readOnly = why
+    this.#outlets.mayChange = why === ''
   }
 
   filter(text: string): void {
@@ -135,6 +139,11 @@ export class BalancePage {
     if (isBalance) {
       this.#readAt = hubNow()
       this.#draw(answer)
+      // The rest of the page does not wait for them, and does without.
+      void fetchOutlets().then(
+        outlets => this.#outlets.show(outlets),
+        () => {},
+      )
       // Not all rows were fetched: the filter may name a device among the others.
       const cut = this.#device === undefined && answer.devices.length >= mostRows
       if (cut && this.#filter && this.#hours.matching === 0) {

@@ -45,7 +45,8 @@ export class Waits {
     })
     const nothing: Wait = { key: '', text: say('waits.none'), tone: 'quiet' }
     this.#waits.show(lines.length > 0 ? lines : [nothing])
-    this.#dependencies.show(dependencies)
+    // Outlets have a table of their own.
+    this.#dependencies.show(dependencies.filter(({ name }) => !name.startsWith('outlet ')))
   }
 }
 
