@@ -69,7 +69,7 @@ export interface OutletStatus extends OutletState {
 /** A target, and whether messages are taken. Times in milliseconds since the epoch. */
 export interface OutletDependency {
   readonly name: string
-  readonly state: 'up' | 'down' | 'starting'
+  readonly state: 'up' | 'down'
   readonly detail?: string
   readonly since?: number
   readonly retryAt?: number
@@ -191,11 +191,11 @@ export class Outlets implements Part {
     })
   }
 
-  /** The targets, for `/readyz`. */
+  /** The targets that are known to work or not, for `/readyz`. */
   dependencies(): readonly OutletDependency[] {
-    return [...this.#runners].map(([name, runner]) => {
+    return [...this.#runners].flatMap(([name, runner]) => {
       const { state, failures: _, ...why } = runner.state
-      return { name: `outlet ${name}`, state: state === 'paused' ? 'up' : state, ...why }
+      return state === 'up' || state === 'down' ? [{ name: `outlet ${name}`, state, ...why }] : []
     })
   }
 
