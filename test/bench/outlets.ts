@@ -56,7 +56,12 @@ export async function outletsBench(seconds: number): Promise<void> {
   tell('stored with a working outlet, of without', medianOf(working, 'stored'), medianOf(none, 'stored'))
   tell('stored with a frozen outlet, of without', medianOf(frozen, 'stored'), medianOf(none, 'stored'), leastShare)
   tell('stored with both, of with the working one', medianOf(both, 'stored'), medianOf(working, 'stored'), leastShare)
-  tell('delivered with both, of with the working one', medianOf(both, 'delivered'), medianOf(working, 'delivered'), leastShare)
+  tell(
+    'delivered with both, of with the working one',
+    medianOf(both, 'delivered'),
+    medianOf(working, 'delivered'),
+    leastShare,
+  )
 }
 
 async function measureCase({ working, frozen }: Case, seconds: number): Promise<CaseFigures> {

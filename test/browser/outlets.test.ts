@@ -14,7 +14,8 @@ t.test('outlets on the page Delivery: how far behind, why one is down, paused an
   for (let n = 0; n < 5; n++) await device.publishAsync('plant/oven', `{"temperature":${n}}`, { qos: 1 })
   const { page, problems } = await openDashboard(t, `${hub.httpUrl}/#balance`)
   const row = (name: string) => page.locator(`#outlet-rows [data-outlet="${name}"]`)
-  const count = (name: string, column: string) => row(name).locator(`[data-column="${column}"]`).getAttribute('data-count')
+  const count = (name: string, column: string) =>
+    row(name).locator(`[data-column="${column}"]`).getAttribute('data-count')
   await row('orders').waitFor()
   await eventually(async () => (await count('orders', 'delivered')) === '5', 'delivered')
   t.equal(await count('orders', 'behind'), '0')
