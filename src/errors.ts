@@ -1,3 +1,5 @@
+import type { Said } from './model.js'
+
 /**
  * The closed list of what can go wrong, and what each means at the HTTP edge. At the MQTT edge every one of
  * them means: no acknowledgement, the connection is closed, the device sends again.
@@ -30,21 +32,25 @@ const codes = {
 
 export type ErrorCode = keyof typeof codes
 
+export interface HubErrorOptions extends ErrorOptions {
+  readonly retryAfterMs?: number | undefined
+  readonly said?: Said | undefined
+}
+
 /** An error with a code a program can act on and a sentence a person can act on. */
 export class HubError extends Error {
   readonly code: ErrorCode
   /** Pause before another attempt that the other side asked for. */
   readonly retryAfterMs: number | undefined
+  /** The sentence as a code with values, where pages say it in their own language. */
+  readonly said: Said | undefined
 
-  constructor(
-    code: ErrorCode,
-    message: string,
-    options?: ErrorOptions & { readonly retryAfterMs?: number | undefined },
-  ) {
+  constructor(code: ErrorCode, message: string, options?: HubErrorOptions) {
     super(message, options)
     this.name = 'HubError'
     this.code = code
     this.retryAfterMs = options?.retryAfterMs
+    this.said = options?.said
   }
 
   get httpStatus(): number {

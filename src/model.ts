@@ -285,3 +285,12 @@ export function isAssignedClientId(clientId: string): boolean {
   const id = clientId.startsWith(assignedIdPrefix) ? clientId.slice(assignedIdPrefix.length) : ''
   return /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/.test(id)
 }
+
+/**
+ * A sentence as a code and its values, so that a page can say it in another language. Numbers are in the unit `unit`;
+ * those whose name ends with `Ms` are milliseconds.
+ */
+export interface Said {
+  readonly code: string
+  readonly values: Readonly<Record<string, string | number | boolean>>
+}

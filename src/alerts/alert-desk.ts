@@ -64,7 +64,8 @@ export class AlertDesk implements AlertActions {
     const last = record?.transitions.at(-1)
     if (!last || record?.decided !== 'firing') {
       const known = record ? `the alert is ${record.decided}` : 'there is no such alert'
-      throw new HubError('not_found', `${alert}: ${known}; only an alert that is firing can be acknowledged`)
+      const sentence = `${alert}: ${known}; only an alert that is firing can be acknowledged`
+      throw new HubError('not_found', sentence, { said: { code: 'alert-not-firing', values: {} } })
     }
     const now = Math.round(this.#options.clock.now())
     const transition = this.#options.journal.append({
@@ -81,7 +82,7 @@ export class AlertDesk implements AlertActions {
   check(alert: string, rules: ReadRules | undefined): void {
     const last = this.#options.journal.alerts.get(alert)?.transitions.at(-1)
     if (!rules || (last && mayRead(rules, hubTopics.alert(last.rule, last.series)))) return
-    throw new HubError('not_found', `${alert}: there is no such alert`)
+    throw new HubError('not_found', `${alert}: there is no such alert`, { said: { code: 'no-alert', values: {} } })
   }
 
   /** Returns alerts, the newest first. */
@@ -148,8 +149,7 @@ export class AlertDesk implements AlertActions {
   async mute(given: Omit<Mute, 'id' | 'since'>): Promise<MuteRow> {
     if (given.rule === undefined && given.series === undefined && given.device === undefined)
       throw new HubError('bad_request', 'nothing is named; allowed are rule, series and device')
-    if (given.rule !== undefined && !this.#options.book.sourceOf(given.rule))
-      throw new HubError('not_found', `there is no rule ${JSON.stringify(given.rule)}`)
+    if (given.rule !== undefined && !this.#options.book.sourceOf(given.rule)) throw noRule(given.rule)
     const mute = { ...given, id: randomUUID().slice(0, 8), since: Math.round(this.#options.clock.now()) }
     await this.#options.journal.mute(mute)
     return muteRow(mute)
@@ -174,4 +174,10 @@ export class AlertDesk implements AlertActions {
 function isShown({ rule, series }: Mute, rules: ReadRules | undefined): boolean {
   if (!rules) return true
   return rule !== undefined && series !== undefined && mayRead(rules, hubTopics.alert(rule, series))
+}
+
+function noRule(rule: string): HubError {
+  return new HubError('not_found', `there is no rule ${JSON.stringify(rule)}`, {
+    said: { code: 'no-rule', values: { rule } },
+  })
 }

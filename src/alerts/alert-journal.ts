@@ -198,7 +198,10 @@ export class AlertJournal implements Part, TransitionLog {
   /** Resolves when the mute is taken back. Rejects with `not_found`. */
   async unmute(id: string): Promise<Mute> {
     const mute = this.#mutes.get(id)
-    if (!mute) throw new HubError('not_found', `there is no mute ${JSON.stringify(id)}`)
+    if (!mute)
+      throw new HubError('not_found', `there is no mute ${JSON.stringify(id)}`, {
+        said: { code: 'no-mute', values: {} },
+      })
     this.#mutes.delete(id)
     this.#write({ kind: 'unmute', id })
     await this.flushed()

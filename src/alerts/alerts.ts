@@ -282,7 +282,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
     this.#meetDevices()
   }
 
-  decided({ watch, alert, state, at, past, sentence, value, points, position }: AlertDecision): void {
+  decided({ watch, alert, state, at, past, sentence, said, value, points, position }: AlertDecision): void {
     const { rule, subject, since } = watch
     // Decided before a crash, and over: its messages came again.
     if (this.#journal.alerts.get(alert)?.decided === 'cleared') return
@@ -292,7 +292,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
     this.#journal.append({
       ...{ alert, rule: rule.name, series: subject.series, severity: rule.severity, state },
       ...(subject.device !== undefined && { device: subject.device }),
-      ...{ at: Math.round(at), decidedAt: Math.round(now), sentence },
+      ...{ at: Math.round(at), decidedAt: Math.round(now), sentence, said },
       ...(value !== undefined && { value }),
       past,
       ...(rule.notify.length > 0 && { notify: rule.notify }),

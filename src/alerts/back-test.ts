@@ -1,5 +1,5 @@
 import { HubError } from '../errors.js'
-import { type FieldValue, type Point, type SeriesId, seriesKey } from '../model.js'
+import { type FieldValue, type Point, type Said, type SeriesId, seriesKey } from '../model.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
 import { Slices } from '../runtime/slices.js'
 import type { MicrosecondClock } from '../runtime/time.js'
@@ -69,6 +69,7 @@ export class BackTests {
       throw new HubError(
         'bad_request',
         `${rule.name}: the store has readings only, so rules about the hub, connections, or the silence of whole devices cannot be tested; silence of a value can`,
+        { said: { code: 'not-testable', values: {} } },
       )
     }
     if (this.#waiting >= maxTests) throw new HubError('too_many', `${maxTests} tests are under way; try again`)
@@ -87,7 +88,10 @@ function rulesOf(given: unknown, inForce: readonly AlertRule[]): { rule: AlertRu
   let rule: AlertRule | undefined
   if (typeof given === 'string') {
     rule = named.get(given)
-    if (!rule) throw new HubError('not_found', `there is no rule ${JSON.stringify(given)}`)
+    if (!rule)
+      throw new HubError('not_found', `there is no rule ${JSON.stringify(given)}`, {
+        said: { code: 'no-rule', values: { rule: given } },
+      })
   } else {
     const reader = new RuleReader()
     const { name, ...more } = (typeof given === 'object' && given !== null ? given : {}) as { readonly name?: unknown }
@@ -124,7 +128,15 @@ class BackTest implements DecisionSink {
   readonly #slices: Slices
   readonly #usual = new Map<string, UsualWeek>()
   readonly #open = new Map<string, number>()
-  readonly #alerts: { series: string; device?: string; from: number; to?: number; sentence: string; id: string }[] = []
+  readonly #alerts: {
+    series: string
+    device?: string
+    from: number
+    to?: number
+    sentence: string
+    said: Said
+    id: string
+  }[] = []
   #count = 0
   #total = 0
   #longest = 0
@@ -167,6 +179,8 @@ class BackTest implements DecisionSink {
     const { series, isCut } = await this.#seriesOf()
     await this.#learnUsual(series)
     let incomplete = isCut ? `the rule selects more series than a test takes: ${maxSeries} were tested` : undefined
+    let said: Said | undefined = isCut ? { code: 'test-series', values: { count: maxSeries } } : undefined
+    let isEnded = false
     let length = Math.min(day, to - from)
     for (let begin = from; begin < to; ) {
       const end = Math.min(to, begin + length)
@@ -180,18 +194,20 @@ class BackTest implements DecisionSink {
       if (rows.length < maxHeld / 4) length = Math.min(30 * day, length * 2)
       begin = end
       if (this.#readings > maxReadings && begin < to) {
-        incomplete = `the test ended after ${maxReadings.toLocaleString('en')} readings, at ${new Date(begin / 1e3).toISOString()}`
+        const until = new Date(begin / 1e3).toISOString()
+        incomplete = `the test ended after ${maxReadings.toLocaleString('en')} readings, at ${until}`
+        said = { code: 'test-readings', values: { count: maxReadings, until } }
+        isEnded = true
         break
       }
     }
-    const end = incomplete?.startsWith('the test ended')
-      ? this.#evaluator.machine.now
-      : Math.min(to, this.#options.clock.now())
+    const end = isEnded ? this.#evaluator.machine.now : Math.min(to, this.#options.clock.now())
     this.#evaluator.machine.advance(end)
     for (const since of this.#open.values()) this.#lasted(end - since)
     return {
       ...{ rule: this.#rule.name, from: from / 1e3, to: to / 1e3, series: series.length, readings: this.#readings },
       ...(incomplete !== undefined && { incomplete }),
+      ...(said && { said }),
       ...{ count: this.#count, total: this.#total / 1e3, longest: this.#longest / 1e3 },
       alerts: this.#alerts.map(({ id: _, from: began, to: ended, ...alert }) => ({
         ...alert,
@@ -201,14 +217,14 @@ class BackTest implements DecisionSink {
     }
   }
 
-  decided({ watch, alert, state, at, sentence }: AlertDecision): void {
+  decided({ watch, alert, state, at, sentence, said }: AlertDecision): void {
     if (watch.rule.name !== this.#rule.name) return
     if (state === 'firing') {
       this.#count++
       this.#open.set(alert, at)
       const { series, device } = watch.subject
       if (this.#alerts.length < shownAlerts)
-        this.#alerts.push({ series, ...(device !== undefined && { device }), from: at, sentence, id: alert })
+        this.#alerts.push({ series, ...(device !== undefined && { device }), from: at, sentence, said, id: alert })
     }
     const since = state === 'cleared' ? this.#open.get(alert) : undefined
     if (since === undefined) return

@@ -1,8 +1,7 @@
-import type { FieldValue } from '../model.js'
-import { hourName, type WeekTime } from '../runtime/week-time.js'
+import type { FieldValue, Said } from '../model.js'
+import type { WeekTime } from '../runtime/week-time.js'
 import type { AlertRule, ConditionRule } from './rule.js'
 import type { UsualValues } from './usual.js'
-import { amount, listed, span } from './wording.js'
 
 /** A reading that a condition has looked at. Time in microseconds. */
 export type DecidingPoint = readonly [time: number, value: FieldValue]
@@ -25,8 +24,8 @@ export interface AlertCondition {
   take(time: number, value: FieldValue, isActive: boolean): boolean | undefined
   /** Takes a reading of the other series of a comparison. */
   takeOther?(time: number, value: FieldValue, isActive: boolean): boolean | undefined
-  /** Returns what was compared, and with what: `is −7.3 °C, above −15 °C`. */
-  words(unit: string | undefined): string
+  /** Returns what was compared, and with what, for `sentences.ts`. */
+  said(): Said
   /** Readings beside the newest one that decided. */
   readonly evidence?: readonly DecidingPoint[]
   /** State for the snapshot, as JSON. Undefined: none. */
@@ -52,7 +51,7 @@ export function conditionOf(rule: AlertRule, usual: UsualSource | undefined, wee
 }
 
 /** The condition of rules that are decided by time, presence or the hub, not by readings. */
-const never: AlertCondition = { take: () => false, words: () => '' }
+const never: AlertCondition = { take: () => false, said: () => ({ code: 'never', values: {} }) }
 
 type RangeRule = Extract<ConditionRule, { kind: 'range' }>
 
@@ -62,9 +61,11 @@ function isOutside({ above, below, hysteresis }: RangeRule, value: number, isAct
   return (above !== undefined && value > above - back) || (below !== undefined && value < below + back)
 }
 
-function limitWords({ above, below }: RangeRule, value: number, unit: string | undefined): string {
+function limitSaid({ above, below }: RangeRule, value: number): Said {
   const isAbove = above !== undefined && (below === undefined || value > (above + below) / 2)
-  return isAbove ? `above ${amount(above, unit)}` : `below ${amount(below as number, unit)}`
+  return isAbove
+    ? { code: 'above', values: { value, limit: above } }
+    : { code: 'below', values: { value, limit: below as number } }
 }
 
 class Range implements AlertCondition {
@@ -82,8 +83,8 @@ class Range implements AlertCondition {
     return isOutside(this.#rule, number, isActive)
   }
 
-  words(unit: string | undefined): string {
-    return `is ${amount(this.#value, unit)}, ${limitWords(this.#rule, this.#value, unit)}`
+  said(): Said {
+    return limitSaid(this.#rule, this.#value)
   }
 }
 
@@ -120,12 +121,12 @@ class Difference implements AlertCondition {
     return this.#other ? [this.#other] : []
   }
 
-  words(unit: string | undefined): string {
-    const [own, other] = [this.#own?.[1] ?? 0, this.#other?.[1] ?? 0]
-    const name = this.#rule.minus?.field ?? 'the other series'
-    const less = own < other
-    const distance = `${amount(Math.abs(own - other), unit)} ${less ? 'less' : 'more'} than ${name} (${amount(other, unit)})`
-    return `is ${amount(own, unit)}, ${distance}`
+  said(): Said {
+    const [value, otherValue] = [this.#own?.[1] ?? 0, this.#other?.[1] ?? 0]
+    const field = this.#rule.minus?.field
+    const code = `${value < otherValue ? 'less' : 'more'}${field === undefined ? '-other' : ''}`
+    const distance = Math.abs(value - otherValue)
+    return { code, values: { value, distance, otherValue, ...(field !== undefined && { other: field }) } }
   }
 
   save(): unknown {
@@ -198,13 +199,13 @@ class Rate implements AlertCondition {
     return this.#samples.map(([time, number]) => [time, number] as const)
   }
 
-  words(unit: string | undefined): string {
+  said(): Said {
     const { per, above, below } = this.#rule
-    const limit =
-      above !== undefined && this.#rate > above ? `above ${amount(above, unit)}` : `below ${amount(below ?? 0, unit)}`
-    const verb = this.#rate < 0 ? 'falls' : 'rises'
-    const each = `per ${span(per)}`
-    return `${verb} by ${amount(Math.abs(this.#rate), unit)} ${each} (over ${span(this.#unitSpan)}), ${limit} ${each}`
+    const isAbove = above !== undefined && this.#rate > above
+    const code = `${this.#rate < 0 ? 'falls' : 'rises'}-${isAbove ? 'above' : 'below'}`
+    const limit = isAbove ? above : (below ?? 0)
+    const values = { rate: Math.abs(this.#rate), perMs: per / 1_000, overMs: this.#unitSpan / 1_000, limit }
+    return { code, values }
   }
 
   save(): unknown {
@@ -219,6 +220,9 @@ class Rate implements AlertCondition {
     })
   }
 }
+
+/** Most values that a sentence lists. */
+const mostListed = 5
 
 class Equals implements AlertCondition {
   readonly #rule: Extract<ConditionRule, { kind: 'equals' }>
@@ -235,10 +239,16 @@ class Equals implements AlertCondition {
     return values.some(one => one === value || String(one) === String(value)) !== isNegated
   }
 
-  words(): string {
+  said(): Said {
     const { values, isNegated } = this.#rule
-    const is = `is ${JSON.stringify(this.#value)}`
-    return isNegated ? `${is}, not ${listed(values)}` : is
+    const value = JSON.stringify(this.#value)
+    if (!isNegated) return { code: 'equals', values: { value } }
+    const wanted = values
+      .slice(0, mostListed)
+      .map(one => JSON.stringify(one))
+      .join(', ')
+    const more = values.length - mostListed
+    return more > 0 ? { code: 'not-more', values: { value, wanted, more } } : { code: 'not', values: { value, wanted } }
   }
 }
 
@@ -267,12 +277,15 @@ class Unusual implements AlertCondition {
     return Math.abs(number - known.median) > this.#times * known.deviation
   }
 
-  words(unit: string | undefined): string {
-    if (!this.#known) return 'is unusual'
+  said(): Said {
+    if (!this.#known) return { code: 'unusual', values: {} }
     const { median, deviation, isOfWeek } = this.#known
-    const when = isOfWeek ? hourName(this.#hour) : `${String(this.#hour % 24).padStart(2, '0')}:00`
-    const times = Math.round(Math.abs(this.#value - median) / deviation)
-    return `is ${amount(this.#value, unit)}; usual at ${when} is ${amount(median, unit)} ± ${amount(deviation, unit)}, so this is ${times} times the usual distance`
+    const value = this.#value
+    const times = Math.round(Math.abs(value - median) / deviation)
+    const hour = this.#hour
+    return isOfWeek
+      ? { code: 'unusual-week', values: { value, median, deviation, times, weekHour: hour } }
+      : { code: 'unusual-day', values: { value, median, deviation, times, dayHour: hour % 24 } }
   }
 }
 

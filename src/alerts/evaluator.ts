@@ -5,6 +5,7 @@ import { type HubFinding, takeFindings } from './hub-findings.js'
 import { ComparedSeries, type MetGroup, MetGroups, type MetSeries } from './met-series.js'
 import { type AlertRule, isSelected } from './rule.js'
 import { RuleIndex, type SelectableSeries } from './rule-index.js'
+import type { EndReason } from './sentences.js'
 import { type AlertSubject, type SavedWatch, Watch } from './watch.js'
 import { WatchMachine, type WatchMachineOptions } from './watch-machine.js'
 
@@ -200,14 +201,14 @@ export class AlertEvaluator {
   /** Forgets the series and devices of a client that was removed. Their alerts are cleared. */
   forgetDevice(clientId: string): void {
     const isOf = ({ subject }: Watch) => subject.series === clientId || subject.devices.includes(clientId)
-    this.#dropAll(isOf, 'the device was removed')
+    this.#dropAll(isOf, 'device-removed')
   }
 
   /** Forgets what was not heard of for long: a series that has another name now, or a device that is gone. */
   forgetBefore(time: number): void {
     const isOld = ({ heard, rule }: Watch) =>
       heard > Number.NEGATIVE_INFINITY && heard < time && rule.condition.kind !== 'hub'
-    this.#dropAll(isOld, 'not heard of for 30 days, and forgotten')
+    this.#dropAll(isOld, 'forgotten')
   }
 
   *watches(): Iterable<Watch> {
@@ -248,7 +249,7 @@ export class AlertEvaluator {
     const { subject, seriesId: id } = watch
     const stays = rule && isStillSelected(rule, watch, this.#index, this.#options.naming)
     if (!stays) {
-      this.#drop(watch, rule ? 'the rule was changed' : 'the rule was removed')
+      this.#drop(watch, rule ? 'rule-changed' : 'rule-removed')
       return
     }
     const saved = watch.save(watch.takenTo)
@@ -257,18 +258,18 @@ export class AlertEvaluator {
     if (!next) return
     next.restore({ ...saved, condition: undefined })
     next.isHubTime = watch.isHubTime
-    next.hubSentence = watch.hubSentence
+    next.hub = watch.hub
     this.machine.restored(next)
   }
 
-  #dropAll(isMeant: (watch: Watch) => boolean, why: string): void {
+  #dropAll(isMeant: (watch: Watch) => boolean, why: EndReason): void {
     const meant: Watch[] = []
     for (const watch of this.watches()) if (isMeant(watch)) meant.push(watch)
     for (const watch of meant) this.#drop(watch, why)
     this.rebind()
   }
 
-  #drop(watch: Watch, why: string): void {
+  #drop(watch: Watch, why: EndReason): void {
     this.machine.clear(watch, this.machine.now, why)
     this.#remove(watch)
   }
@@ -322,7 +323,7 @@ export class AlertEvaluator {
     const others = this.#compared.of(key)
     const before = group.fields.get(id.field)
     for (const watch of before?.watches ?? [])
-      if (watch.isCurrent && !watches.includes(watch)) this.#drop(watch, 'the rule does not select it any more')
+      if (watch.isCurrent && !watches.includes(watch)) this.#drop(watch, 'not-selected')
     const met = {
       generation: this.#generation,
       last: before?.last,

@@ -34,7 +34,7 @@ export function takeFindings(watches: HubWatches, rules: readonly AlertRule[], f
       const watch = known ?? (holds ? watches.watch(rule, subjectOf(name, series)) : undefined)
       if (!watch) continue
       if (found) {
-        watch.hubSentence = found.sentence
+        watch.hub = found
         watch.value = found.value
       }
       watch.time = machine.now

@@ -25,13 +25,15 @@ export function alertRow({ transitions, points, ruleText }: AlertRecord, isMuted
     since: first.at / 1_000,
     ...(last.state === 'cleared' && { until: last.at / 1_000 }),
     sentence: last.sentence,
+    ...(last.said && { said: last.said }),
     ...(last.value !== undefined && { value: last.value }),
     ...(acknowledged?.by !== undefined && { by: acknowledged.by }),
     ...(acknowledged?.note !== undefined && { note: acknowledged.note }),
     past: last.past,
     muted: last.state === 'cleared' ? last.muted : isMuted,
-    transitions: transitions.map(({ sequence, state, at, decidedAt, sentence, by }) => ({
+    transitions: transitions.map(({ sequence, state, at, decidedAt, sentence, said, by }) => ({
       ...{ sequence, state, at: at / 1_000, decidedAt: decidedAt / 1_000, sentence },
+      ...(said && { said }),
       ...(by !== undefined && { by }),
     })),
     points: points.map(([time, value]) => [time / 1_000, value]),

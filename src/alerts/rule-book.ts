@@ -125,7 +125,9 @@ export class RuleBook implements Part {
     return this.#changes.run(async () => {
       this.#checkOwn()
       if (Object.hasOwn(this.#file.rules, name))
-        throw new HubError('busy', `${name}: a rule of this name is in ${this.#options.file}; change it there`)
+        throw new HubError('busy', `${name}: a rule of this name is in ${this.#options.file}; change it there`, {
+          said: { code: 'rule-in-file', values: { rule: name, file: this.#options.file } },
+        })
       const own = { ...this.#own, [name]: given }
       const { rules, sentences } = this.#combine(this.#file, own)
       const rule = rules.find(one => one.name === name)
@@ -144,8 +146,13 @@ export class RuleBook implements Part {
       const { file, ownFile } = this.#options
       this.#checkOwn()
       if (Object.hasOwn(this.#file.rules, name))
-        throw new HubError('busy', `${name} is a rule of ${file}; remove it there`)
-      if (!Object.hasOwn(this.#own, name)) throw new HubError('not_found', `there is no rule ${JSON.stringify(name)}`)
+        throw new HubError('busy', `${name} is a rule of ${file}; remove it there`, {
+          said: { code: 'rule-in-file', values: { rule: name, file } },
+        })
+      if (!Object.hasOwn(this.#own, name))
+        throw new HubError('not_found', `there is no rule ${JSON.stringify(name)}`, {
+          said: { code: 'no-rule', values: { rule: name } },
+        })
       const own = Object.fromEntries(Object.entries(this.#own).filter(([one]) => one !== name))
       const { rules, sentences } = this.#combine(this.#file, own)
       if (sentences.length > 0) throw new HubError('bad_request', sentences.join('; '))

@@ -1,3 +1,5 @@
+import type { Said } from '../model.js'
+
 /** From the least to the most severe. */
 export const severities = ['info', 'warning', 'critical'] as const
 export type Severity = (typeof severities)[number]
@@ -24,6 +26,8 @@ export interface AlertTransition {
   readonly note?: string
   /** One English sentence: "Freezer temperature is −7.3 °C, above −15 °C for 10 min". */
   readonly sentence: string
+  /** The same as a code with values. Missing in those of earlier states of the hub. */
+  readonly said?: Said
   readonly value?: number | string | boolean
   /** Targets that the rule names, besides those of the routes. */
   readonly notify?: readonly string[]

@@ -1,14 +1,13 @@
 import { hash } from 'node:crypto'
-import type { FieldValue } from '../model.js'
+import type { FieldValue, Said } from '../model.js'
 import type { Slices } from '../runtime/slices.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import type { WeekTime } from '../runtime/week-time.js'
 import type { DecidingPoint } from './condition.js'
 import { FiringWatches } from './firing-watches.js'
-import { endOf, sentenceOf } from './sentences.js'
+import { type EndReason, endOf, sentenceOf } from './sentences.js'
 import { Timers } from './timers.js'
 import type { Watch } from './watch.js'
-import { sentenceCase } from './wording.js'
 
 /** A change of an alert that the evaluator has decided. Times in microseconds. */
 export interface AlertDecision {
@@ -20,6 +19,7 @@ export interface AlertDecision {
   /** Whether it was over when the hub learned of it. */
   readonly past: boolean
   readonly sentence: string
+  readonly said: Said
   readonly value: FieldValue | undefined
   readonly points: readonly DecidingPoint[]
   /** Sequence number of the message that decided, or of the last message before a timer did. */
@@ -193,13 +193,13 @@ export class WatchMachine {
   }
 
   /** Ends an alert, and tells of it as far as it was told or has fired. */
-  clear(watch: Watch, at: number, why?: string): void {
+  clear(watch: Watch, at: number, why?: EndReason): void {
     const { state, told } = watch
     if (state === 'idle') return
     const isPast = state === 'firing' && told !== 'firing'
     if (isPast) this.#emit(watch, 'firing', watch.since + this.#waitOf(watch), true)
-    const sentence = why === undefined ? endOf(watch, at) : `${watch.subject.label}: ${why}`
-    if (isPast || told !== 'idle') this.#emit(watch, 'cleared', Math.max(at, watch.since), isPast, sentence)
+    if (isPast || told !== 'idle')
+      this.#emit(watch, 'cleared', Math.max(at, watch.since), isPast, endOf(watch, at, why))
     this.firing.delete(watch)
     watch.state = 'idle'
     watch.told = 'idle'
@@ -343,11 +343,11 @@ export class WatchMachine {
     past: boolean,
     sentence = sentenceOf(watch, this.now),
   ): void {
-    const { rule, alert, value } = watch
+    const { alert, value } = watch
     const points = [...(watch.condition.evidence ?? []), ...watch.points]
     this.#options.sink.decided({
       ...{ watch, alert, state, at, past, value, position: this.position },
-      sentence: sentenceCase(rule.about === undefined ? sentence : `${rule.about}: ${sentence}`),
+      ...{ sentence: sentence.text, said: sentence.said },
       points: state === 'firing' ? points : [],
     })
   }

@@ -78,8 +78,8 @@ export class Watch implements Timed {
   isBlocked = false
   /** Whether the readings for which the condition holds were of the past when they came. */
   isOld = false
-  /** Sentence of a condition of the hub. */
-  hubSentence = ''
+  /** Condition of the hub, as it was found last. */
+  hub: { readonly name: string; readonly sentence: string } = { name: '', sentence: '' }
   /** Readings that decide, once the condition holds. */
   points: readonly DecidingPoint[] = none
   /** For learned silence. */

@@ -1,5 +1,3 @@
-import type { FieldValue } from '../model.js'
-
 /* How the sentences of alerts say numbers, times and names. */
 
 /** Returns a number with four digits that matter, a true minus sign, and the unit. */
@@ -30,13 +28,6 @@ export function span(micros: number): string {
     if (parts.length === 2) break
   }
   return parts.join(' ')
-}
-
-/** Returns values with "or" between them: `"open" or "ajar"`. */
-export function listed(values: readonly FieldValue[]): string {
-  const shown = values.slice(0, 5).map(value => JSON.stringify(value))
-  if (values.length > 5) shown.push(`one of ${values.length - 5} more`)
-  return shown.join(' or ')
 }
 
 /** Puts the first letter in upper case, unless the text begins with a topic. */

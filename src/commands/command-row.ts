@@ -1,6 +1,7 @@
 import type { CommandRow } from '../contract/contract.js'
 import { hubTopics } from '../topics.js'
 import type { CommandAnswer, DeviceCommand } from './command.js'
+import { saidReason } from './reasons.js'
 
 /** Longest payload shown. */
 const shownBytes = 4_096
@@ -18,6 +19,7 @@ export function commandRow(command: DeviceCommand, mayRead: (topic: string) => b
   return {
     ...more,
     client,
+    said: saidReason(more.reason),
     ...textOf(payload.subarray(0, shownBytes)),
     over: isOver,
     askedAt: Math.floor(askedAt / 1_000),

@@ -23,6 +23,7 @@ import { byNumber, CommandEntry } from './command-entry.js'
 import { CommandJournal } from './command-journal.js'
 import { CommandList, hashOf } from './command-list.js'
 import { type CommandTaker, MqttCommands, type RequestMore } from './mqtt-commands.js'
+import { reasons } from './reasons.js'
 import { requestFault } from './request-fault.js'
 import { Sending, type SendingListener } from './sending.js'
 import { StatePages } from './state-pages.js'
@@ -221,7 +222,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
       entry.isUnconfirmed = true
       this.#sending.remove(entry)
       this.#journal.changed(entry)
-      void this.#endUnanswered(entry, 'sent', unconfirmed)
+      void this.#endUnanswered(entry, 'sent', reasons.unconfirmed)
     }
     this.#pages.show(entry)
   }
@@ -258,7 +259,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     }
     entry.deliveredAt ??= this.#options.clock.now()
     entry.answered(payload, topic, isGood)
-    await this.#end(entry, isGood ? 'answered' : 'failed', isGood ? undefined : 'the device says that it failed')
+    await this.#end(entry, isGood ? 'answered' : 'failed', isGood ? undefined : reasons['device-failed'])
     if (entry.endFault) throw entry.endFault
   }
 
@@ -398,8 +399,6 @@ function hashesOf({ user, key, topic, client = '', expiryMs, payload, via }: Com
   return { key: hashOf([user, key]), body: hashOf([topic, client, expiry, payload]) }
 }
 
-const unconfirmed = 'the device subscribes with QoS 0, so it acknowledges nothing'
-
 /** Returns whether who has asked may read the topic of an answer: by the payload the user may have chosen the topic. */
 function mayReadAnswer({ subject }: CommandEntry, topic: string, authority: Pick<Authority, 'access'>): boolean {
   const { user, asker } = subject
@@ -410,12 +409,12 @@ function mayReadAnswer({ subject }: CommandEntry, topic: string, authority: Pick
 /** Returns the state in which a command ends whose time is over, and why. */
 function expired({ isUnconfirmed, state, sends, subject }: CommandEntry): [state: CommandState, reason: string] {
   if (isRequest(subject.topic)) {
-    return ['expired', sends === 0 ? 'no service took it in time' : 'no service has answered in time']
+    return ['expired', sends === 0 ? reasons['no-service'] : reasons['no-answer']]
   }
-  if (isUnconfirmed) return ['sent', unconfirmed]
-  if (state === 'delivered') return ['delivered', 'the device has not answered in time']
-  if (sends === 0) return ['expired', 'the device was not there in time']
-  return ['expired', 'the device has not acknowledged it in time, and may have it']
+  if (isUnconfirmed) return ['sent', reasons.unconfirmed]
+  if (state === 'delivered') return ['delivered', reasons['not-answered']]
+  if (sends === 0) return ['expired', reasons['not-there']]
+  return ['expired', reasons['not-acknowledged']]
 }
 
 /** Returns whether the time of a command is not over. Undefined when nobody knows how late it is. */

@@ -7,6 +7,7 @@ import type { MicrosecondClock, MillisecondClock } from '../runtime/time.js'
 import { hubTopics } from '../topics.js'
 import { byNumber, type CommandEntry } from './command-entry.js'
 import { Lane } from './lane.js'
+import { reasons } from './reasons.js'
 import { WaitingTopics } from './waiting-topics.js'
 
 /** What becomes of a command on its way to a device. Implemented by `Commands`. */
@@ -199,7 +200,7 @@ export class Sending {
         over: (end: 'acknowledged' | 'refused' | 'left') => {
           entry.leases--
           if (end === 'acknowledged') listener.acknowledged(entry)
-          else if (end === 'refused') listener.refused(entry, 'the device has refused the command')
+          else if (end === 'refused') listener.refused(entry, reasons['device-refused'])
           // Before the commands that wait already, and to whoever else is there.
           else if (entry.isWaiting) this.#stall(receiver.name, entry)
           if (this.#lanes.has(receiver.name)) setImmediate(() => void this.#advance(receiver.name))
@@ -211,7 +212,7 @@ export class Sending {
     // Of a shared subscription another member may get it than the one that was there before.
     entry.sentTo(to)
     if (to.length > 0) listener.sent(entry)
-    else if (tooLarge) listener.refused(entry, 'the command is larger than the device takes')
+    else if (tooLarge) listener.refused(entry, reasons['too-large'])
     // The device has left meanwhile, or other messages have taken its room.
     else this.#stall(meant[0]?.name ?? '', entry)
   }

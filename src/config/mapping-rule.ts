@@ -1,3 +1,4 @@
+import type { Said } from '../model.js'
 import { parsePattern } from '../topics.js'
 import { type KeepTimes, keepAllowed, keepTimes } from './keep.js'
 import { duration, isTimeZone, type SettingKind } from './kinds.js'
@@ -136,7 +137,11 @@ export interface MappingMistake {
   /** Member of the rule. Undefined: the rule as a whole. */
   readonly key?: keyof MappingRule
   readonly sentence: string
+  /** The sentence as a code with values, if it has one. */
+  readonly said?: Said
 }
+
+const missing = { sentence: 'missing', said: { code: 'missing', values: {} } } as const
 
 /** Returns all that is wrong with a rule; empty when nothing is. */
 export function ruleMistakes(rule: unknown): readonly MappingMistake[] {
@@ -147,13 +152,19 @@ export function ruleMistakes(rule: unknown): readonly MappingMistake[] {
   for (const [name, value] of Object.entries(given)) {
     const member = Object.hasOwn(members, name) ? members[name as keyof MappingRule] : undefined
     const key = name as keyof MappingRule
-    if (!member) mistakes.push({ key, sentence: `no such option; there are ${Object.keys(members).join(', ')}` })
-    else if (!member[0](value))
-      mistakes.push({ key, sentence: `given ${JSON.stringify(value)}, allowed is ${member[1]}` })
+    if (!member) {
+      const options = Object.keys(members).join(', ')
+      const said = { code: 'no-option', values: { options } }
+      mistakes.push({ key, sentence: `no such option; there are ${options}`, said })
+    } else if (!member[0](value)) {
+      const given = JSON.stringify(value)
+      const said = { code: 'not-allowed', values: { given, allowed: member[1] } }
+      mistakes.push({ key, sentence: `given ${given}, allowed is ${member[1]}`, said })
+    }
   }
-  if (given.topic === undefined) mistakes.push({ key: 'topic', sentence: 'missing' })
+  if (given.topic === undefined) mistakes.push({ key: 'topic', ...missing })
   if (given.measurement === undefined && given.ignore !== true && !isThinningRule(given))
-    mistakes.push({ key: 'measurement', sentence: 'missing' })
+    mistakes.push({ key: 'measurement', ...missing })
   if ((given.descriptor === undefined) !== (given.message === undefined))
     mistakes.push({ sentence: 'descriptor needs message' })
   if (given.decoder === 'line' && timesOf(given as Pick<MappingRule, 'keep'>))
@@ -171,7 +182,8 @@ export function ruleMistakes(rule: unknown): readonly MappingMistake[] {
   for (const [key, names] of [['measurement', inMeasurement] as const, ['tags', inTags] as const]) {
     for (const name of names) {
       if (pattern.names.includes(name)) continue
-      mistakes.push({ key, sentence: `${name}: no level of ${given.topic} has this name` })
+      const said = { code: 'no-level', values: { name, topic: given.topic } }
+      mistakes.push({ key, sentence: `${name}: no level of ${given.topic} has this name`, said })
     }
   }
   return mistakes

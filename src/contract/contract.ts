@@ -27,6 +27,7 @@ import {
   record,
   type Schema,
   type Static,
+  said,
   string,
   union,
   type Validated,
@@ -83,6 +84,7 @@ export interface Route {
 export const problem = object({
   error: string('A stable word for programs, such as not_found'),
   message: string('A sentence for people: what was given, what is allowed'),
+  said: optional(said),
   index: optional(integer('Of a request with several messages: the first that is refused')),
   kept: optional(
     array(object({ index: integer(), sequence: integer() }), 'Messages that are published although another is not'),

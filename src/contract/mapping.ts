@@ -11,6 +11,7 @@ import {
   optional,
   record,
   type Schema,
+  said,
   string,
   union,
   withDefault,
@@ -223,7 +224,7 @@ export const mapping = {
       rule,
       proposed: optional(constant(true)),
       mistakes: array(
-        object({ key: optional(string('Member of the rule')), sentence: string() }),
+        object({ key: optional(string('Member of the rule')), sentence: string(), said: optional(said) }),
         'While there are any, the rule takes no topic and would not be saved',
       ),
       topic: optional(string('Whose messages they are')),

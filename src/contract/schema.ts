@@ -160,3 +160,9 @@ function isOptional(property: object): property is Optional {
 function isDefaulted(property: object): property is Defaulted {
   return 'defaulted' in property
 }
+
+/** A sentence as a code with values, from which a page makes the sentence in its language. */
+export const said = object({
+  code: string(),
+  values: record(union([string(), number(), boolean()]), 'Numbers in the unit `unit`; those named …Ms in milliseconds'),
+})

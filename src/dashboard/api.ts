@@ -12,6 +12,7 @@ import type {
   SeriesRow,
 } from '../contract/contract.js'
 import { forgetState } from './offline/state.js'
+import { type Refused, refusalText } from './said/said.js'
 
 export type { CommandRow } from '../contract/contract.js'
 
@@ -41,7 +42,7 @@ export type BoardsPatch = Asked<'PATCH /api/boards'>
 /** User name and password for MQTT. Both are undefined where the hub asks for no login. */
 export type Credentials = Answer<'POST /api/session/token'>
 
-/** An answer that is not 2xx; `message` is the sentence of the hub. */
+/** An answer that is not 2xx; `message` says why in the language of the page. */
 export class ApiError extends Error {
   readonly status: number
   constructor(status: number, message: string) {
@@ -347,12 +348,12 @@ export async function runJob<Name extends JobName>(
     text = lines.pop() ?? ''
     for (const line of lines.filter(line => line.trim() !== '')) {
       const { error, ...said } = JSON.parse(line) as Partial<JobProgress> & { error?: string }
-      if (error !== undefined) throw new ApiError(500, error)
+      if (error !== undefined) throw new ApiError(500, refusalText({ error: 'internal', message: error }))
       last = { ...last, ...said }
       progress(last)
     }
   }
-  if (!last.finished) throw new ApiError(502, 'The connection ended before the job did; what was done stays done.')
+  if (!last.finished) throw new ApiError(502, refusalText({ error: 'ended' }))
   return last
 }
 
@@ -401,13 +402,13 @@ async function send<Name extends RouteName>(
   return checked(response)
 }
 
-/** Resolves with the same response when the status is 2xx. Otherwise rejects with the sentence of the hub. */
+/** Resolves with the same response when the status is 2xx. Otherwise rejects with why the hub refuses. */
 async function checked(response: Response): Promise<Response> {
   readClock(response)
   if (response.ok) return response
   if (response.status === 401) signIn()
-  const body = (await response.json().catch(() => ({}))) as { message?: string }
-  throw new ApiError(response.status, body.message ?? `The hub answered with status ${response.status}.`)
+  const body = (await response.json().catch(() => ({}))) as Refused
+  throw new ApiError(response.status, refusalText(body, response.status))
 }
 
 /** Sets the skew by the Date header, which has whole seconds: less than two seconds do not count as a wrong clock. */

@@ -91,9 +91,10 @@ async function signIn(): Promise<void> {
     password.select()
     return
   }
-  const body = (await response.json().catch(() => ({}))) as { message?: unknown }
-  const message = typeof body.message === 'string' ? body.message : ''
+  const body = (await response.json().catch(() => ({}))) as { message?: unknown; said?: { code?: unknown } }
   if (response.status === 503) return tell(say('crowded'))
+  if (body.said?.code === 'may-not-sign-in') return tell(say('may-not'))
+  const message = typeof body.message === 'string' ? body.message : ''
   tell(say('failed', { why: message || say('status', { status: response.status }) }))
 }
 

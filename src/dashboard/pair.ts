@@ -38,9 +38,11 @@ async function pair(): Promise<void> {
   busy = false
   submit.textContent = say('go')
   if (!response) return tell(say('silent'))
-  const body = (await response.json().catch(() => ({}))) as Paired & { message?: unknown }
-  if (!response.ok)
+  const body = (await response.json().catch(() => ({}))) as Paired & { message?: unknown; said?: { code?: unknown } }
+  if (!response.ok) {
+    if (body.said?.code === 'wrong-code') return tell(say('wrong'))
     return tell(say('failed', { why: typeof body.message === 'string' ? body.message : response.status }))
+  }
   show(body)
 }
 

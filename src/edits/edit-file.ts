@@ -194,7 +194,10 @@ export class EditFile implements Part {
   undo(asked: AskedChange): Promise<void> {
     return this.#change(asked, () => {
       const last = this.#changes.at(-1)
-      if (!last) throw new HubError('not_found', 'there is no change that could be undone')
+      if (!last)
+        throw new HubError('not_found', 'there is no change that could be undone', {
+          said: { code: 'nothing-to-undo', values: {} },
+        })
       return { patch: last.undo, what: `undone: ${last.what}`, isUndo: true }
     })
   }
@@ -232,7 +235,10 @@ export class EditFile implements Part {
   #refuseWithMistakes(): void {
     // Written now, what the person is working on would be lost.
     const [first] = this.#mistakes
-    if (first !== undefined) throw new HubError('busy', `${first}; mend the file first`)
+    if (first !== undefined)
+      throw new HubError('busy', `${first}; mend the file first`, {
+        said: { code: 'file-wrong', values: { mistake: first } },
+      })
   }
 
   #changed(): HubError {
@@ -243,6 +249,7 @@ export class EditFile implements Part {
     return new HubError(
       'changed',
       `${this.#options.kind.noun} are others by now: ${who}; get them again, and repeat your change`,
+      { said: { code: 'changed-by', values: { by: last?.by ?? '' } } },
     )
   }
 

@@ -36,7 +36,8 @@ export async function alertRoutes(app: FastifyInstance, options: AlertRoutesOpti
 
   serve(app, 'POST /api/alerts/mute', async ({ until, ...asked }, call) => {
     const now = clock.now() / 1_000
-    if (until !== undefined && until <= now) throw new HubError('bad_request', `until (${until}) is past`)
+    if (until !== undefined && until <= now)
+      throw new HubError('bad_request', `until (${until}) is past`, { said: { code: 'until-past', values: {} } })
     const mute = await pipeline.muteAlerts({
       ...asked,
       by: callerName(call.caller),

@@ -27,7 +27,9 @@ export async function deviceRoutes(
   app: FastifyInstance,
   { devices, pipeline, guard, audit }: DeviceRoutesOptions,
 ): Promise<void> {
-  serve(app, 'GET /api/devices', (_asked, { caller }) => pipeline.devices(readRulesOf(caller, hubTopics.everyPresence)))
+  serve(app, 'GET /api/devices', (_asked, { caller }) =>
+    pipeline.devices({ presence: readRulesOf(caller, hubTopics.everyPresence), rules: readRulesOf(caller, '#') }),
+  )
 
   serve(app, 'DELETE /api/devices', async ({ client: clientId, user = '', source, id }, call) => {
     const removed =

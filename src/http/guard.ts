@@ -128,7 +128,7 @@ export class Guard {
     })
     if (!request.caller) return reply.redirect('/login')
     const refusal = refusalOf(request.caller, allow) ?? shareRefusalOf(request)
-    if (refusal) throw new HubError('forbidden', refusal)
+    if (refusal) throw refusal
     return undefined
   }
 
@@ -159,14 +159,14 @@ export class Guard {
     if (this.open) return { caller: everybody, isValid: always }
     if (given.password === undefined) {
       const caller = notDevice(await this.identify(head))
-      if (caller.share) throw new HubError('forbidden', sharedOnly)
+      if (caller.share) throw sharedOnly()
       return { caller, isValid: caller.login === undefined ? always : () => this.loginOf(head) !== undefined }
     }
     if (isEqual(given.password, this.#options.adminKey)) return { caller: keyHolder, isValid: always }
     const verdict = await this.authenticate(head, given)
     const caller = this.#callerOf(verdict)
     if ('refused' in verdict || !caller) throw wrongKey('why' in verdict ? verdict.why : '')
-    if (this.#options.authority?.links.isVisitor(caller.user)) throw new HubError('forbidden', sharedOnly)
+    if (this.#options.authority?.links.isVisitor(caller.user)) throw sharedOnly()
     return { caller: notDevice(caller), isValid: () => verdict.isValid() }
   }
 
@@ -361,24 +361,28 @@ export function mayLogIn(kind: RuleKind): boolean {
 
 export function tooMany(retryAfterMs: number): HubError {
   const seconds = Math.ceil(retryAfterMs / 1_000)
-  return new HubError('too_many', `too many attempts; try again in ${seconds} s`, { retryAfterMs })
+  const said = { code: 'too-many-attempts', values: { waitMs: seconds * 1_000 } }
+  return new HubError('too_many', `too many attempts; try again in ${seconds} s`, { retryAfterMs, said })
 }
 
 /** Returns the caller. Throws `forbidden` for a device. */
 function notDevice(caller: Caller): Caller {
   const refusal = refusalOf(caller, 'read')
-  if (refusal) throw new HubError('forbidden', refusal)
+  if (refusal) throw refusal
   return caller
 }
 
 /** Returns why a caller may not use a route, in words that help. Undefined when allowed. */
-function refusalOf({ user, kind, access }: Caller, allow: Allow): string | undefined {
+function refusalOf({ user, kind, access }: Caller, allow: Allow): HubError | undefined {
+  const refused = (code: string, sentence: string) =>
+    new HubError('forbidden', `user ${user} ${sentence}`, { said: { code, values: { user } } })
   if (kind === 'device') {
-    return `user ${user} is a device, and devices may use MQTT only; the HTTP API is for dashboards, services and admins`
+    const sentence = 'is a device, and devices may use MQTT only; the HTTP API is for dashboards, services and admins'
+    return refused('device-only', sentence)
   }
-  if (allow === 'change' && kind !== 'admin') return `user ${user} is a ${kind}; only an admin may do this`
+  if (allow === 'change' && kind !== 'admin') return refused('admin-only', `is a ${kind}; only an admin may do this`)
   if (allow === 'everything' && access && !access.readsAll('#')) {
-    return `user ${user} may not read every topic; this needs the rule allow read #, and no deny`
+    return refused('reads-all-only', 'may not read every topic; this needs the rule allow read #, and no deny')
   }
   return undefined
 }
@@ -389,13 +393,16 @@ const forVisitors: ReadonlySet<string> = new Set([
   ...['GET /api/session', 'POST /api/session/token', 'GET /api/home', 'GET /api/boards', 'GET /api/history'],
 ])
 
-const sharedOnly = 'this link shares one board, and nothing else; sign in for more'
+function sharedOnly(): HubError {
+  const said = { code: 'shared-only', values: {} }
+  return new HubError('forbidden', 'this link shares one board, and nothing else; sign in for more', { said })
+}
 
 /** Returns why a visitor by a link may not use a route. Undefined when allowed, and for other callers. */
-function shareRefusalOf({ caller, method, routeOptions }: FastifyRequest): string | undefined {
+function shareRefusalOf({ caller, method, routeOptions }: FastifyRequest): HubError | undefined {
   if (!caller?.share) return undefined
   const route = `${method === 'HEAD' ? 'GET' : method} ${routeOptions.url ?? ''}`
-  return forVisitors.has(route) ? undefined : sharedOnly
+  return forVisitors.has(route) ? undefined : sharedOnly()
 }
 
 /** Returns true for addresses, and for names that no public DNS knows (RFC 6761, 6762, 8375; .internal is ICANN's). */

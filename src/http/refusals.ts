@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { type ErrorCode, HubError } from '../errors.js'
+import type { Said } from '../model.js'
 import type { Auditor } from '../observe/audit.js'
 import type { Counters } from '../observe/counters.js'
 import { plain, rateLimited, type SentenceLog } from '../observe/log.js'
@@ -18,9 +19,9 @@ export class RequestRefused extends HubError {
     reason: 'password' | 'key' | 'pairing' | 'host' | 'cross_site',
     code: ErrorCode,
     message: string,
-    { user, detail = message }: { readonly user?: string; readonly detail?: string } = {},
+    { user, detail = message, said }: { readonly user?: string; readonly detail?: string; readonly said?: Said } = {},
   ) {
-    super(code, message)
+    super(code, message, { said })
     this.reason = reason
     this.user = user
     this.detail = detail

@@ -179,6 +179,7 @@ export class HttpServer {
       void reply.code(status).send({
         error: hubError?.code ?? (status === 413 ? 'too_large' : status < 500 ? 'bad_request' : 'internal'),
         message: status >= 500 && !hubError ? 'internal error; see the log of the hub' : describe(error),
+        ...(hubError?.said && { said: hubError.said }),
         ...(error instanceof MessagesRefused && { index: error.index, kept: error.kept }),
       })
     })

@@ -59,7 +59,10 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
     app,
     'POST /api/login',
     async ({ user: name, password }, { request, reply }) => {
-      if (guard.open || !authority) throw new HubError('bad_request', 'this hub has no login (auth.file)')
+      if (guard.open || !authority)
+        throw new HubError('bad_request', 'this hub has no login (auth.file)', {
+          said: { code: 'no-login', values: {} },
+        })
       const wrong = (detail: string) =>
         new RequestRefused('password', 'unauthorized', 'the name or the password is wrong', { user: name, detail })
       // A key or a token must not become a login that outlives the key or token.
@@ -70,7 +73,9 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
       if ('refused' in verdict) throw wrong(verdict.why)
       if (verdict.user !== name || !verdict.isValid()) throw wrong('the users file has changed meanwhile')
       if (!mayLogIn(verdict.kind)) {
-        throw new HubError('forbidden', `user ${name} is a ${verdict.kind}; dashboards and admins may sign in here`)
+        throw new HubError('forbidden', `user ${name} is a ${verdict.kind}; dashboards and admins may sign in here`, {
+          said: { code: 'may-not-sign-in', values: { user: name } },
+        })
       }
       // A cookie that another party has put there gets no new rights: the login of that cookie ends.
       const before = guard.loginOf(request)?.login
@@ -152,7 +157,7 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
 
 function wrongCode(detail: string): HubError {
   const message = 'this code is wrong, already used, or older than ten minutes; telehub device pair makes a new one'
-  return new RequestRefused('pairing', 'forbidden', message, { detail })
+  return new RequestRefused('pairing', 'forbidden', message, { detail, said: { code: 'wrong-code', values: {} } })
 }
 
 function wrongCodeOf(error: unknown): HubError {

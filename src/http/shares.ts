@@ -82,9 +82,13 @@ export async function shareRoutes(app: FastifyInstance, options: ShareRoutesOpti
       throw new HubError(
         'bad_request',
         'this hub has no login (auth.file), so everybody sees its boards: give the address of the board to others',
+        { said: { code: 'no-login-share', values: {} } },
       )
     }
-    if (!(await scopes.learn(board))) throw new HubError('not_found', `there is no board ${JSON.stringify(board)}`)
+    if (!(await scopes.learn(board)))
+      throw new HubError('not_found', `there is no board ${JSON.stringify(board)}`, {
+        said: { code: 'no-board', values: {} },
+      })
     const { id, token } = await links.make({ board, expires, by: callerName(call.caller) })
     const detail = `link ${id} to board ${board} until ${new Date(expires).toISOString()}`
     audit.record({ ...changeBy(call, guard), result: 'ok', what: 'share board', detail })
@@ -93,7 +97,7 @@ export async function shareRoutes(app: FastifyInstance, options: ShareRoutesOpti
 
   serve(app, 'POST /api/shares/end', async ({ id }, call) => {
     const link = await links?.end(id)
-    if (!link) throw new HubError('not_found', 'there is no such link')
+    if (!link) throw new HubError('not_found', 'there is no such link', { said: { code: 'no-link', values: {} } })
     const detail = `link ${id} to board ${link.board}`
     audit.record({ ...changeBy(call, guard), result: 'ok', what: 'end share of board', detail })
     return { ended: true as const }

@@ -104,7 +104,9 @@ export async function userRoutes(app: FastifyInstance, options: UserRoutesOption
 
   serve(app, 'DELETE /api/users', async ({ name }, call) => {
     if (name === call.caller.user) {
-      throw new HubError('bad_request', 'you cannot remove the user that you are signed in as; another admin can')
+      throw new HubError('bad_request', 'you cannot remove the user that you are signed in as; another admin can', {
+        said: { code: 'own-user', values: {} },
+      })
     }
     const { version } = await edit(call, { do: 'remove', name }, { what: `remove user ${name}` })
     return { version }
@@ -156,7 +158,9 @@ export async function userRoutes(app: FastifyInstance, options: UserRoutesOption
 
   function directory(): UserDirectory {
     if (authority && !authority.open) return authority.directory
-    throw new HubError('bad_request', 'this hub has no login (auth.file), so every client may do everything')
+    throw new HubError('bad_request', 'this hub has no login (auth.file), so every client may do everything', {
+      said: { code: 'no-login', values: {} },
+    })
   }
 
   interface Told {
@@ -184,7 +188,7 @@ export async function userRoutes(app: FastifyInstance, options: UserRoutesOption
 
   /** Resolves with what is known of the use of each of these users. */
   async function tracesOf(names: ReadonlySet<string>) {
-    const json = Buffer.from(await pipeline.devices(undefined)).toString()
+    const json = Buffer.from(await pipeline.devices({ presence: undefined, rules: undefined })).toString()
     const { devices } = JSON.parse(json) as Answer<'GET /api/devices'>
     const seen = new Map<string, { online: number; lastSeen: number }>()
     const note = (user: string, online: number, at: number) => {

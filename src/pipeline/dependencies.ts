@@ -95,7 +95,9 @@ export class Dependencies {
     // A caller that passes a circuit that is down is the one that tests the target.
     const finds = circuit?.isDown ?? false
     if (circuit && !circuit.tryPass()) {
-      throw new HubError('store_unavailable', `${circuit.name} is down: ${circuit.state.detail ?? ''}`)
+      const detail = circuit.state.detail ?? ''
+      const said = { code: 'store-down', values: { name: circuit.name, detail } }
+      throw new HubError('store_unavailable', `${circuit.name} is down: ${detail}`, { said })
     }
     try {
       const answer = await question()

@@ -26,6 +26,11 @@ export type { BackEndCommand, Reply, ReplySink } from './reply-watch.js'
 export type SeriesAnswerQuery = Received<'GET /api/series'> & { readonly rules: ReadRules | undefined }
 
 /** Selects lines of the balance sheet. */
+/** Rules for what the caller may read: of presence, and of topics; without, everything. */
+export interface DevicesQuery {
+  readonly presence: ReadRules | undefined
+  readonly rules: ReadRules | undefined
+}
 export type BalanceQuery = Received<'GET /api/balance'>
 
 /** A client that is gone. The broker has cleared the retained messages of the topics `cleared`. */
@@ -81,7 +86,7 @@ export interface PipelineApi extends AlertsApi, BoardsApi {
   beginImport(begun: ImportBegin): Promise<ImportAnswer>
   /** Resolves when the rows of a batch are stored, refused or ignored. */
   takeImport(batch: ImportBatch): Promise<ImportAnswer>
-  devices(rules: ReadRules | undefined): Promise<Json<Answer<'GET /api/devices'>>>
+  devices(asked: DevicesQuery): Promise<Json<Answer<'GET /api/devices'>>>
   /** Answers with the catalogue of devices. */
   home(query: HomeQuery): Promise<Json<Answer<'GET /api/home'>>>
   /** Answers with a page of the tree of topics. */

@@ -95,7 +95,7 @@ export function processorOffers(
     askSql: query => running().queries.sql(query),
     beginImport: begun => running().queries.imports.begin(begun),
     takeImport: batch => running().queries.imports.take(batch),
-    devices: rules => running().queries.devices(rules),
+    devices: asked => running().queries.devices(asked),
     home: query => running().home.answer(query),
     ...boardOffers(() => running().home.desk),
     find: query => running().queries.finder.find(query, Date.now()),

@@ -22,7 +22,7 @@ import { RuleTrial } from './own-rules/rule-trial.js'
 import type { TrialMappings } from './own-rules/trial-mappings.js'
 import { Inbox } from './past/inbox.js'
 import { Noise } from './past/noise.js'
-import type { BalanceQuery, PipelineApi, SeriesAnswerQuery } from './pipeline-api.js'
+import type { BalanceQuery, DevicesQuery, PipelineApi, SeriesAnswerQuery } from './pipeline-api.js'
 import type { DeviceDescription } from './presets/preset.js'
 import type { Registry } from './registry.js'
 import type { Expired } from './retention/retention.js'
@@ -111,6 +111,7 @@ export class Queries implements MessageTrial {
       throw new HubError(
         'forbidden',
         `${key}: the mapping makes this series from no topic, or from a topic that this user may not read`,
+        { said: { code: 'series-hidden', values: {} } },
       )
     }
     const { times, values, window } = await dependencies.ask('store', () => store.history(query))
@@ -172,15 +173,16 @@ export class Queries implements MessageTrial {
     return this.#options.mapping.knowledge
   }
 
-  devices(rules: ReadRules | undefined): Json<Answer<'GET /api/devices'>> {
+  devices({ presence, rules }: DevicesQuery): Json<Answer<'GET /api/devices'>> {
     const devices = this.#options.registry
       .devices()
-      .filter(({ clientId }) => rules === undefined || mayRead(rules, hubTopics.presence(clientId)))
+      .filter(({ clientId }) => presence === undefined || mayRead(presence, hubTopics.presence(clientId)))
       .map(({ clock, ...device }) => ({
         ...device,
         since: device.since / 1_000,
         lastSeen: device.lastSeen / 1_000,
-        ...(clock && { clockError: clock.error / 1_000, clockTopic: clock.topic }),
+        ...(clock && { clockError: clock.error / 1_000 }),
+        ...(clock && (!rules || mayRead(rules, clock.topic)) && { clockTopic: clock.topic }),
       }))
     return encodeJson({ devices, described: this.#described(rules) })
   }

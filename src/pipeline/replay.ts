@@ -50,7 +50,11 @@ export class Replays implements SwapProgress {
   /** Begins a job, and returns the number of the job. */
   begin(job: ReplayJob): number {
     if (!this.#progress.finished) {
-      throw new HubError('busy', `another replay is running (${this.#progress.done} messages done); wait until it ends`)
+      throw new HubError(
+        'busy',
+        `another replay is running (${this.#progress.done} messages done); wait until it ends`,
+        { said: { code: 'replay-runs', values: {} } },
+      )
     }
     const task = this.#taskOf(job)
     this.#abort = new AbortController()

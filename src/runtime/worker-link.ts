@@ -1,5 +1,6 @@
 import type { MessagePort, Worker } from 'node:worker_threads'
 import { describe, type ErrorCode, HubError } from '../errors.js'
+import type { Said } from '../model.js'
 
 /** Functions that one thread offers to the other, each of at most one argument, which can be cloned. */
 // biome-ignore lint/suspicious/noExplicitAny: the one place where any function of one argument is meant
@@ -9,7 +10,13 @@ type Incoming =
   | { readonly kind: 'tell'; readonly name: string; readonly argument: unknown }
   | { readonly kind: 'call'; readonly name: string; readonly argument: unknown; readonly id: number }
   | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
-  | { readonly kind: 'error'; readonly id: number; readonly code: ErrorCode | undefined; readonly message: string }
+  | {
+      readonly kind: 'error'
+      readonly id: number
+      readonly code: ErrorCode | undefined
+      readonly message: string
+      readonly said: Said | undefined
+    }
 
 interface PendingCall {
   resolve(value: never): void
@@ -74,7 +81,7 @@ export class Link<Remote extends Offers<Remote>> {
       const waiting = this.#waiting.get(incoming.id)
       this.#waiting.delete(incoming.id)
       if (incoming.kind === 'result') waiting?.resolve(incoming.value as never)
-      else waiting?.reject(incoming.code ? new HubError(incoming.code, incoming.message) : new Error(incoming.message))
+      else waiting?.reject(errorOf(incoming))
     }
   }
 
@@ -83,10 +90,14 @@ export class Link<Remote extends Offers<Remote>> {
       const value = await offers[name]?.(argument)
       this.#send({ kind: 'result', id, value })
     } catch (error) {
-      const code = error instanceof HubError ? error.code : undefined
-      this.#send({ kind: 'error', id, code, message: describe(error) })
+      const { code, said } = error instanceof HubError ? error : { code: undefined, said: undefined }
+      this.#send({ kind: 'error', id, code, message: describe(error), said })
     }
   }
+}
+
+function errorOf({ code, message, said }: Incoming & { kind: 'error' }): Error {
+  return code ? new HubError(code, message, { said }) : new Error(message)
 }
 
 /** Returns an object whose every method calls `call` with the name and the argument of the method. */

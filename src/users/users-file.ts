@@ -40,7 +40,9 @@ export async function editUsers<T>(path: string, edit: (file: UsersFile) => T, v
   return withFileLock(`${real}.lock`, check => {
     const before = readUsersText(real)
     if (version !== undefined && version !== versionOf(before)) {
-      throw new HubError('changed', `${path} has been changed meanwhile; look at it again, then repeat your change`)
+      throw new HubError('changed', `${path} has been changed meanwhile; look at it again, then repeat your change`, {
+        said: { code: 'changed-by', values: { by: '' } },
+      })
     }
     const file = new UsersFile(before, basename(path))
     const result = edit(file)
@@ -199,7 +201,9 @@ export class UsersFile implements EditableUsers {
   #user(name: string): YAMLMap {
     const user = pairOf(this.#users(), name)?.value
     if (isMap(user)) return user as YAMLMap
-    throw new HubError('not_found', `there is no user ${name} in ${this.#name}; telehub user list shows all`)
+    throw new HubError('not_found', `there is no user ${name} in ${this.#name}; telehub user list shows all`, {
+      said: { code: 'no-user', values: { user: name } },
+    })
   }
 
   #ruleAt(user: YAMLMap, wanted: string): number {

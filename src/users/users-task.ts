@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { type ErrorCode, HubError } from '../errors.js'
+import type { Said } from '../model.js'
 import type { UserEdit } from './user-edits.js'
 
 /** An edit of the users file. */
@@ -30,10 +31,13 @@ export type UsersTask =
 export function inUsersThread<T>(task: UsersTask): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const worker = new Worker(new URL('./users-thread.js', import.meta.url), { workerData: task })
-    worker.once('message', ({ result, fault, code }: { result: T; fault?: string; code?: ErrorCode }) => {
-      if (fault === undefined) resolve(result)
-      else reject(code ? new HubError(code, fault) : new Error(fault))
-    })
+    worker.once(
+      'message',
+      ({ result, fault, code, said }: { result: T; fault?: string; code?: ErrorCode; said?: Said }) => {
+        if (fault === undefined) resolve(result)
+        else reject(code ? new HubError(code, fault, { said }) : new Error(fault))
+      },
+    )
     worker.once('error', reject)
     worker.once('exit', () => reject(new Error('the thread ended without an answer')))
   })

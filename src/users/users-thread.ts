@@ -20,7 +20,10 @@ if (parentPort) {
   }
   work().then(
     result => port.postMessage({ result }),
-    (error: unknown) => port.postMessage({ fault: describe(error), code: error instanceof HubError ? error.code : '' }),
+    (error: unknown) => {
+      const { code, said } = error instanceof HubError ? error : { code: '', said: undefined }
+      port.postMessage({ fault: describe(error), code, said })
+    },
   )
 }
 

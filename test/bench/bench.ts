@@ -41,7 +41,7 @@ import { type Candidate, candidates, machine, versions } from './targets.js'
  * npm run bench -- month [--days 30] [--dir DIR]: a month of the simulated home and plant through the hub, of month.ts.
  *
  * npm run bench -- push [--seconds 10]: readings to screens of each kind, of push.ts.
- * npm run bench -- screen [--seconds 10]: the page Home in Chromium, of screen.ts.
+ * npm run bench -- screen [--seconds 10]: Home and the wall of values in Chromium, of screen.ts.
  *
  * Linux only: processes agree on the monotonic clock, and /proc says what they use. The hub's data go where TMPDIR says,
  * which should be a disk.
@@ -116,17 +116,14 @@ async function main(): Promise<void> {
   }
   // A part of the rows is for whoever is tuning, and no result to publish.
   if (words.length === 0 && names.length === candidates.length) {
-    const { pipeline: behind, access: ruled, mqtt5: beside, month: ofMonth } = readResults()
     const results: Results = {
+      // The chapters of other runs stay.
+      ...readResults(),
       date,
       machine: machine(),
       versions: await versions(),
       seconds,
       rows,
-      ...(behind && { pipeline: behind }),
-      ...(ruled && { access: ruled }),
-      ...(beside && { mqtt5: beside }),
-      ...(ofMonth && { month: ofMonth }),
     }
     writeFileSync(resultsFile, `${JSON.stringify(results, undefined, 2)}\n`)
     say('written to test/bench/results.json; npm run readme takes it over')

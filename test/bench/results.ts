@@ -40,6 +40,34 @@ export interface Results {
   readonly mqtt5?: Mqtt5Results
   /** Of another run: npm run bench -- month. */
   readonly month?: MonthResults
+  /** Of another run: npm run bench -- screen. */
+  readonly screen?: ScreenResults
+}
+
+/** One page of the dashboard in headless Chromium: see screen.ts. */
+export interface ScreenRow {
+  readonly place: string
+  readonly devices: number
+  readonly values: number
+  /** Values published per second meanwhile. */
+  readonly updates: number
+  readonly frames: number
+  readonly scriptPercent: number
+  /** Median of the first visits, until the first card is painted. */
+  readonly firstMs: number
+  readonly filterMs: number
+  readonly tabMb: number
+  /** Received on a first visit until then. */
+  readonly bytes: number
+  /** Of a page of two lines. */
+  readonly floorFrames: number
+  readonly floorTabMb: number
+}
+
+export interface ScreenResults extends Pick<Results, 'date' | 'machine' | 'seconds'> {
+  readonly telehub: string
+  readonly targets: Readonly<Record<string, number>>
+  readonly rows: readonly ScreenRow[]
 }
 
 /** What a month of simulated readings takes, by name: see month.ts. */
@@ -158,7 +186,7 @@ export const verdict = ({ reached }: Pick<Row, 'reached'>): string =>
 
 /** The rows of all runs in docs/benchmarks.md, a chapter for each run. */
 export function resultsMarkdown(results: Results): string {
-  const { pipeline, access, mqtt5, month } = results
+  const { pipeline, access, mqtt5, month, screen } = results
   const chapter = (title: string, text: string) => `## ${title}\n\n${text}`
   return [
     chapter('The broker', brokerMarkdown(results)),
@@ -166,6 +194,7 @@ export function resultsMarkdown(results: Results): string {
     ...(access ? [chapter('Users and rules', accessMarkdown(access))] : []),
     ...(mqtt5 ? [chapter('MQTT 5 beside 3.1.1', mqtt5Markdown(mqtt5))] : []),
     ...(month ? [chapter('A month on disk', monthMarkdown(month))] : []),
+    ...(screen ? [chapter('The dashboard', screenMarkdown(screen))] : []),
   ].join('\n\n')
 }
 
@@ -288,6 +317,34 @@ function monthMarkdown({ date, machine, telehub, days, plantSeconds, keep, figur
       `${seconds('restored start')}. ${late}Count and sum of every hour of every device were compared with what was sent: ` +
       `before retention, after it, ${late ? 'after the late readings, ' : ''}and in the restored hub: ` +
       `${count('hours compared')} compared, ${count('hours different')} different. telehub ${telehub}.`,
+  ].join('\n')
+}
+
+function screenMarkdown({ date, machine, telehub, seconds, targets, rows }: ScreenResults): string {
+  const of = (name: string) => targets[name] ?? 0
+  // Chromium counts one frame more or less, by where the seconds begin.
+  const mark = (isReached: boolean) => (isReached ? '' : ' ✗')
+  const line = (row: ScreenRow) =>
+    [
+      `${row.place}, ${row.devices.toLocaleString('en')} devices × ${row.values}, ${row.updates.toLocaleString('en')} values/s`,
+      `${row.frames} (${row.floorFrames})${mark(row.frames >= Math.min(of('frames'), row.floorFrames) - 1)}`,
+      `${row.scriptPercent} %${mark(row.scriptPercent <= of('scriptPercent'))}`,
+      `${(row.firstMs / 1_000).toFixed(1)} s${mark(row.firstMs <= of('firstMs'))}`,
+      `${Math.round(row.filterMs)} ms${mark(row.filterMs <= of('filterMs'))}`,
+      `${Math.round(row.tabMb)} MB (${Math.round(row.floorTabMb)} MB)${mark(row.tabMb <= of('tabMb'))}`,
+      `${Math.round(row.bytes / 1_000)} kB${mark(row.bytes <= of('bytes'))}`,
+    ].join(' | ')
+  return [
+    '| | frames/s (floor) | script | first card | filter | tab (floor) | first visit |',
+    '|---|---:|---:|---:|---:|---:|---:|',
+    `| at most, frames at least | ${of('frames')} | ${of('scriptPercent')} % | ${of('firstMs') / 1_000} s | ${of('filterMs')} ms | ${of('tabMb')} MB | ${of('bytes') / 1_000} kB |`,
+    ...rows.map(row => `| ${line(row)} |`),
+    '',
+    `Measured ${date.slice(0, 10)} in one run of \`npm run bench -- screen\`, ${seconds} s each, on ${coresOf(machine)}, which the hub ` +
+      'and the load generator share; ✗ marks what misses its target. Chromium is headless and draws without a graphics processor. The floor is a ' +
+      'page of two lines that moves one square, with the same hub under the same load. First card: from the address to the ' +
+      'painted card, median of three browsers that have never been there; first visit: what they receive until then. Filter: from the key to the painted page. Tab: resident ' +
+      `memory of the process that draws the page. telehub ${telehub}.`,
   ].join('\n')
 }
 

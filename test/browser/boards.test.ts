@@ -1,5 +1,6 @@
 import t from 'tap'
 import { connectMqtt, eventually, startHub } from '../harness.js'
+import { anna, openSignedIn, password, startGuarded, user } from './guarded-hub.js'
 import { openDashboard } from './open-dashboard.js'
 
 interface Boards {
@@ -70,4 +71,48 @@ t.test('a wall has all of its width filled, and goes on over a restart of the hu
   const right = `Math.max(...[...document.querySelectorAll('.thing')].map(one => one.getBoundingClientRect().right))`
   t.ok((await page.evaluate<number>(right)) > 3_700, 'to the right edge')
   t.equal(await page.evaluate('document.documentElement.scrollWidth - innerWidth'), 0, 'nothing sideways')
+})
+
+t.test('a user with rules learns no name of what he may not read', async t => {
+  const hub = await startGuarded(t)
+  await hub.write(anna, user('gast', 'dashboard', 'allow read kitchen/#', 'allow read $hub/#'))
+  const publisher = await connectMqtt(t, hub.mqttUrl, { clientId: 'anna', username: 'anna', password })
+  const describe = (id: string, name: string, area: string, topic: string) => {
+    const device = { ids: [id], name, suggested_area: area }
+    const config = { name: 'Temperature', state_topic: topic, unit_of_measurement: '°C', unique_id: `${id}-t`, device }
+    const retained = { qos: 1, retain: true } as const
+    return publisher.publishAsync(`homeassistant/sensor/${id}/t/config`, JSON.stringify(config), retained)
+  }
+  await describe('k1', 'Oven', 'Kitchen', 'kitchen/oven/temperature')
+  await describe('v1', 'Strongbox', 'Vault', 'vault/box/temperature')
+  for (const topic of ['kitchen/oven/temperature', 'vault/box/temperature'])
+    await publisher.publishAsync(topic, '21.5', { qos: 1 })
+  const { page } = await openSignedIn(t, hub, 'anna', '/')
+  await page.locator('.area', { hasText: 'Vault' }).waitFor()
+  const patched = await page.evaluate<number>(`fetch('/api/boards', {
+    method: 'PATCH',
+    headers: { 'content-type': 'application/json', 'if-match': '*' },
+    body: JSON.stringify({
+      areas: ['Vault', 'Kitchen'],
+      boards: {
+        money: { name: 'Where the money is', areas: ['Vault'] },
+        both: { name: 'Ground floor', areas: ['Vault', 'Kitchen'] },
+      },
+    }),
+  }).then(({ status }) => status)`)
+  t.equal(patched, 200)
+  const guest = await openSignedIn(t, hub, 'gast', '/')
+  await guest.page.locator('.area', { hasText: 'Kitchen' }).waitFor()
+  await guest.page.getByRole('link', { name: 'Ground floor' }).waitFor()
+  t.notMatch(await guest.page.locator('body').innerText(), /vault|strongbox|money/i)
+  const told = await guest.page.evaluate<{ areas: string[]; boards: Record<string, { areas: string[] }> }>(
+    `fetch('/api/boards').then(response => response.json())`,
+  )
+  t.same(told.areas, ['Kitchen'], 'an area from discovery keeps its place')
+  t.same(told.boards.both?.areas, ['Kitchen'])
+  const asked = ['/api/home?values=all', '/api/boards', '/api/series', '/api/devices', '/api/alerts']
+  for (const path of asked) {
+    const text = await guest.page.evaluate<string>(`fetch('${path}').then(response => response.text())`)
+    t.notMatch(text, /vault|strongbox|money/i, path)
+  }
 })

@@ -1,13 +1,13 @@
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
-import { connectMqtt, eventually, startHub } from '../harness.js'
+import { asAdmin, connectMqtt, eventually, startHub } from '../harness.js'
 import { openPage } from '../services/pages.js'
 import { isLive, signIn, startGuarded } from './guarded-hub.js'
 
 /* The pages in German and Chinese: nothing on them is one of the English texts, or one of these filled in. */
 
 type Texts = Readonly<Record<string, string>>
-const folders = ['texts', 'values', 'delivery', 'device', 'logins', 'login'] as const
+const folders = ['texts', 'values', 'delivery', 'device', 'logins', 'login', 'alerts', 'said', 'settings'] as const
 
 async function textsOf(folder: string, language: string): Promise<Texts> {
   const module = new URL(`../../src/dashboard/${folder}/${language}.js`, import.meta.url).href
@@ -88,5 +88,44 @@ for (const language of ['de', 'zh']) {
     await hasNoEnglish(t, page, language, 'the logins')
     await page.locator('#account-button').click()
     await hasNoEnglish(t, page, language, 'the menu of the account')
+  })
+}
+
+const words = {
+  de: { alert: /Oven.*Temperatur: 250,5 °C, über 200 °C/, over: 'Diese Stummschaltung ist schon vorbei' },
+  zh: { alert: /Oven.*温度：250\.5 °C，高于 200 °C/, over: '该静音已结束' },
+} as const
+
+for (const language of ['de', 'zh'] as const) {
+  t.test(`alerts and what the hub refuses: ${language}`, async t => {
+    const hub = await startHub(t)
+    const headers = { ...asAdmin(hub.dir), 'content-type': 'application/json' }
+    const post = async (path: string, body: object) => {
+      const response = await fetch(hub.httpUrl + path, { method: 'POST', headers, body: JSON.stringify(body) })
+      t.ok(response.ok, `${path} ${response.status}`)
+      return (await response.json()) as { readonly id: string }
+    }
+    await post('/api/alerts/rules', { name: 'hot', rule: { field: 'temperature', above: 200 } })
+    const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'oven' })
+    await device.publishAsync('home/kitchen/oven/telemetry', '{"temperature":{"value":250.5,"unit":"°C"}}', { qos: 1 })
+    const { page, close } = await openPage('about:blank')
+    t.teardown(close)
+    await page.addInitScript(`localStorage.setItem('telehub.language', '${language}')`)
+    await page.goto(`${hub.httpUrl}/`)
+    const need = page.locator('.need[data-level="warning"]')
+    await need.waitFor()
+    t.match(await need.textContent(), words[language].alert)
+    await hasNoEnglish(t, page, language, 'Home')
+    const mute = await post('/api/alerts/mute', { rule: 'hot', until: Date.now() + 3_600_000 })
+    await page.goto(`${hub.httpUrl}/#alerts`)
+    const item = page.locator('.alerts-item[data-state="firing"]')
+    await item.locator('button').nth(1).waitFor()
+    t.match(await item.textContent(), words[language].alert)
+    await hasNoEnglish(t, page, language, 'Alerts')
+    // The page must not learn of it before the click.
+    await page.route('**/api/alerts?*', route => route.abort())
+    await post('/api/alerts/unmute', { id: mute.id })
+    await item.locator('button').nth(1).click()
+    await page.locator('.alerts-trouble', { hasText: words[language].over }).waitFor()
   })
 }

@@ -225,7 +225,7 @@ t.test('devices: whose presence may be read', async t => {
   for (const clientId of ['thermo', 'a/b', '__proto__', '#'])
     registry.setPresence({ clientId, user: 'u', online: true, since: start })
   const seen = (rules: ReadRules | undefined) =>
-    parsed(answers.devices(rules)).devices.map(({ clientId }: { clientId: string }) => clientId)
+    parsed(answers.devices({ presence: rules, rules })).devices.map(({ clientId }: { clientId: string }) => clientId)
   t.equal(seen(undefined).length, 4)
   t.same(seen({ allow: ['#'], deny: [] }), [], 'what begins with $ is not in #')
   t.same(seen({ allow: ['$hub/presence/thermo'], deny: [] }), ['thermo'])

@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { acknowledge, hubNow } from '../api.js'
+import { sentenceText } from '../home/alert-words.js'
 import { Reading } from '../home/reading.js'
 import { nameText } from '../wording.js'
 import { useAlerts } from './context.js'
@@ -37,7 +38,7 @@ export function AlertItem({ row }: { readonly row: AlertRow }) {
     await model.refresh()
   }
   const mutes = row.muted ? model.mutesOf(row) : []
-  const sentence = nameText(row.sentence)
+  const sentence = sentenceText(row, model.devices)
   return (
     <li class="alerts-item" data-severity={row.severity} data-state={row.state} data-alert={row.alert}>
       <div class="alerts-main">

@@ -1,5 +1,6 @@
 import { useEffect, useState } from 'preact/hooks'
 import { hubNow } from '../api.js'
+import { sentenceText } from '../home/alert-words.js'
 import { failureOf } from '../hub.js'
 import { nameText } from '../wording.js'
 import { AlertItem, sheetOf } from './alert-item.js'
@@ -22,7 +23,7 @@ export function AlertPage({ alert }: { readonly alert: string }) {
   const model = useAlerts()
   const [row, setRow] = useState<AlertRow>()
   const [isAsked, setAsked] = useState(false)
-  const { now } = model
+  const { now, devices } = model
   useEffect(() => {
     let isOver = false
     const open = now?.alerts.find(one => one.alert === alert)
@@ -47,7 +48,7 @@ export function AlertPage({ alert }: { readonly alert: string }) {
   return (
     <article class="alerts-detail">
       <h2 class={row.state === 'cleared' ? '' : 'unseen'}>
-        <bdi>{nameText(beginningOf(row))}</bdi>
+        <bdi>{beginningOf(row, devices)}</bdi>
       </h2>
       {row.state === 'cleared' ? (
         <p class="hint">
@@ -73,10 +74,14 @@ export function AlertPage({ alert }: { readonly alert: string }) {
       <Course row={row} unit={value?.unit ?? ''} />
       <h3>{say('alert.steps')}</h3>
       <ol class="alerts-steps">
-        {row.transitions.map(({ sequence, state, at, sentence, by }) => (
+        {row.transitions.map(({ sequence, state, at, sentence, said, by }) => (
           <li key={sequence}>
             <time dateTime={new Date(at).toISOString()}>{momentText(at)}</time> <strong>{say(`state.${state}`)}</strong>{' '}
-            <bdi>{nameText(state === 'acknowledged' ? (row.note ?? '') : sentence)}</bdi>{' '}
+            <bdi>
+              {state === 'acknowledged'
+                ? nameText(row.note ?? '')
+                : sentenceText({ series: row.series, sentence, said }, devices)}
+            </bdi>{' '}
             {by ? <span class="hint">{say('by', { user: nameText(by) })}</span> : null}
           </li>
         ))}
@@ -103,6 +108,7 @@ function Course({ row, unit }: { readonly row: AlertRow; readonly unit: string }
   const [data, setData] = useState<ChartData>()
   const [failure, setFailure] = useState('')
   const { series, since, until, definition, points } = row
+  const { devices } = useAlerts()
   const end = until ?? hubNow()
   const room = Math.max(least, (end - since) * 0.4)
   const [from, to] = [since - room, Math.min(hubNow(), end + room)]
@@ -136,7 +142,7 @@ function Course({ row, unit }: { readonly row: AlertRow; readonly unit: string }
           spans={[{ from: since, to: until }]}
           marks={marks}
           unit={unit}
-          label={say('alert.chart', { sentence: nameText(beginningOf(row)) })}
+          label={say('alert.chart', { sentence: beginningOf(row, devices) })}
         />
       ) : null}
       <p>

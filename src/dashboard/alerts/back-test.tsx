@@ -1,5 +1,8 @@
+import { sentenceText } from '../home/alert-words.js'
+import { saidText } from '../said/said.js'
 import { nameText } from '../wording.js'
 import { Chart, limitsOf } from './chart.js'
+import { useAlerts } from './context.js'
 import { hasLimits, isTestable } from './definition.js'
 import type { EditModel } from './edit-model.js'
 import type { BackTest } from './requests.js'
@@ -61,25 +64,27 @@ export function Test({ edit }: { readonly edit: EditModel }) {
 }
 
 /** Returns how often and for how long the rule would have fired. */
-function verdictOf({ count, total, longest, series, incomplete }: BackTest, days: number): string {
+function verdictOf({ count, total, longest, series, incomplete, said: why }: BackTest, days: number): string {
   const span = sayCount('days', days)
   const said =
     count === 0
       ? say('test.never', { span, values: sayCount('test.values', series) })
       : sayCount('test.fired', count, { span, total: spanText(total), longest: spanText(longest) })
-  return incomplete === undefined ? said : `${said} ${say('test.incomplete', { why: incomplete })}`
+  return incomplete === undefined ? said : `${said} ${say('test.incomplete', { why: saidText(why) ?? incomplete })}`
 }
 
 /** The alerts that there would have been, for those who do not see the chart, and of all values. */
 function Fired({ test }: { readonly test: BackTest }) {
+  const { devices } = useAlerts()
   return (
     <details class="matches">
       <summary>{sayCount('test.list', test.count)}</summary>
       <ol>
-        {test.alerts.map(({ series, from, to, sentence }) => (
+        {test.alerts.map(({ series, from, to, sentence, said }) => (
           <li key={`${series} ${from}`}>
             {momentText(from)}
-            {to === undefined ? '' : ` · ${spanText(to - from)}`} · <bdi>{nameText(sentence)}</bdi>
+            {to === undefined ? '' : ` · ${spanText(to - from)}`} ·{' '}
+            <bdi>{sentenceText({ series, sentence, said }, devices)}</bdi>
           </li>
         ))}
       </ol>

@@ -1,5 +1,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import { hubNow } from '../api.js'
+import { sentenceText } from '../home/alert-words.js'
+import type { HomeDevice } from '../home/catalogue.js'
 import { clockText } from '../home/format.js'
 import { nameText } from '../wording.js'
 import { addressOf } from './alert-item.js'
@@ -92,12 +94,13 @@ export function History() {
 }
 
 /** Returns the sentence that an alert had when it began or fired: the newest one of an alert that is over says its end. */
-export function beginningOf({ transitions, sentence }: AlertRow): string {
-  const said = transitions.find(({ state }) => state === 'firing') ?? transitions[0]
-  return said?.sentence ?? sentence
+export function beginningOf(row: AlertRow, devices: readonly HomeDevice[]): string {
+  const begun = row.transitions.find(({ state }) => state === 'firing') ?? row.transitions[0] ?? row
+  return sentenceText({ series: row.series, sentence: begun.sentence, said: begun.said }, devices)
 }
 
 function Past({ row }: { readonly row: AlertRow }) {
+  const { devices } = useAlerts()
   const { since, until } = row
   const isOver = row.state === 'cleared'
   return (
@@ -107,7 +110,7 @@ function Past({ row }: { readonly row: AlertRow }) {
         {until === undefined ? '' : ` – ${clockText(until)}`}
       </span>
       <a href={addressOf(row.alert)}>
-        <span class="alerts-level">{say(`severity.${row.severity}`)}</span> <bdi>{nameText(beginningOf(row))}</bdi>
+        <span class="alerts-level">{say(`severity.${row.severity}`)}</span> <bdi>{beginningOf(row, devices)}</bdi>
       </a>
       <span class="hint">
         {isOver ? spanText((until ?? since) - since) : say(`state.${row.state}`)}

@@ -147,9 +147,14 @@ export class AlertsModel {
     )
   }
 
+  /** Devices of the catalogue, as far as it is known. */
+  get devices(): readonly HomeDevice[] {
+    return this.shell.home.catalogue?.devices ?? []
+  }
+
   /** Returns the device that an alert is about, and the value. A value that no card shows is fetched first. */
   subjectOf({ series, device }: Pick<AlertRow, 'series' | 'device'>): Subject | undefined {
-    const devices = this.shell.home.catalogue?.devices ?? []
+    const { devices } = this
     const isNamed = (one: HomeDevice) => device !== undefined && [one.id, one.name, one.client].includes(device)
     const shown = devices.find(one => series !== '' && one.values.some(value => value.series === series))
     const value = shown?.values.find(one => one.series === series)

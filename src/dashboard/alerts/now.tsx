@@ -1,4 +1,5 @@
 import { useState } from 'preact/hooks'
+import { alertText } from '../said/said.js'
 import { nameText } from '../wording.js'
 import { AlertItem } from './alert-item.js'
 import { useAlerts } from './context.js'
@@ -17,8 +18,9 @@ function stateOf({ state, muted }: AlertRow): ShownState {
 }
 
 /** Whether all words of the search field are in what is said of an alert. */
-export function isFound({ sentence, rule, device = '', note = '' }: AlertRow, text: string): boolean {
-  const all = `${sentence}\n${rule}\n${device}\n${note}`.toLowerCase()
+export function isFound(row: AlertRow, text: string): boolean {
+  const { sentence, rule, device = '', note = '' } = row
+  const all = `${alertText(row)}\n${sentence}\n${rule}\n${device}\n${note}`.toLowerCase()
   return text.split(/\s+/).every(word => all.includes(word))
 }
 

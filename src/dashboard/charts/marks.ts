@@ -1,4 +1,5 @@
 import { ask } from '../api.js'
+import { alertText, saidText } from '../said/said.js'
 import { nameText } from '../wording.js'
 import type { Span } from './span.js'
 import type { Subject } from './subject.js'
@@ -43,9 +44,9 @@ async function alertMarks(subjects: readonly Subject[]): Promise<readonly Mark[]
   return alerts
     .filter(({ series, device }) => keys.has(series) || ids.has(series) || (device !== undefined && ids.has(device)))
     .flatMap(({ rule, transitions }) =>
-      transitions.flatMap(({ state, at, sentence, by = '' }) => {
+      transitions.flatMap(({ state, at, sentence, said, by = '' }) => {
         if (state === 'pending') return []
-        const what = nameText(sentence || rule)
+        const what = nameText(alertText({ sentence, said }) || rule)
         return { time: at, kind: kinds[state], text: say(`mark.${kinds[state]}`, { what, by: nameText(by) }) }
       }),
     )
@@ -58,14 +59,18 @@ async function commandMarks(subjects: readonly Subject[]): Promise<readonly Mark
   const { commands } = await ask('GET /api/commands', { limit: mostMarks })
   return commands
     .filter(({ topic, client }) => topics.has(topic) || (client !== undefined && ids.has(client)))
-    .flatMap(({ topic, payload, user, askedAt, overAt, state, reason = '' }) => {
+    .flatMap(({ topic, payload, user, askedAt, overAt, state, reason = '', said }) => {
       const what = nameText(`${topic} ${payload.slice(0, 60)}`)
       const text = say(user === '' ? 'mark.sent' : 'mark.sent-by', { what, by: nameText(user) })
       const marks: Mark[] = [{ time: askedAt, kind: 'sent', text }]
       if (overAt === undefined) return marks
       if (state === 'answered') marks.push({ time: overAt, kind: 'answered', text: say('mark.answered', { what }) })
       else if (state !== 'delivered')
-        marks.push({ time: overAt, kind: 'failed', text: say('mark.failed', { what, why: nameText(reason || state) }) })
+        marks.push({
+          time: overAt,
+          kind: 'failed',
+          text: say('mark.failed', { what, why: nameText(saidText(said) ?? (reason || state)) }),
+        })
       return marks
     })
 }

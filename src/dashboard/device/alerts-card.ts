@@ -1,6 +1,7 @@
 import { type AlertRow, ApiError, acknowledge, fetchAlerts, hubNow } from '../api.js'
 import { element, Keyed, make, put } from '../nodes.js'
 import { Poll } from '../poll.js'
+import { alertText } from '../said/said.js'
 import { ageText, countText, momentText, nameText } from '../wording.js'
 import { say } from './words.js'
 
@@ -86,7 +87,7 @@ export class AlertsCard {
   }
 
   #paint(made: HTMLElement, row: AlertRow): void {
-    const { severity, state, since, sentence, by, note, rule, muted } = row
+    const { severity, state, since, by, note, rule, muted } = row
     const now = hubNow()
     const part = (name: string) => made.querySelector(`.${name}`) as HTMLElement
     made.dataset.severity = severity
@@ -95,7 +96,7 @@ export class AlertsCard {
     const word = say(`alert.${state}`)
     put(part('alert-state'), muted ? say('alert.muted', { state: word }) : word)
     put(part('alert-since'), say('alerts.since', { time: momentText(since, now), age: ageText(now - since) }))
-    put(part('alert-sentence').firstElementChild as Element, nameText(sentence))
+    put(part('alert-sentence').firstElementChild as Element, nameText(alertText(row)))
     const filling = { user: nameText(by ?? ''), note: nameText(note ?? '') }
     const who = state === 'acknowledged' && by ? say(note ? 'alerts.by-note' : 'alerts.by', filling) : ''
     put(part('alert-by'), [who, say('alerts.rule', { rule: nameText(rule) })].filter(Boolean).join(' '))

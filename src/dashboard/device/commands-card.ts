@@ -1,6 +1,7 @@
 import { ApiError, type CommandRow, cancelCommand, fetchCommands, hubNow, sendCommand } from '../api.js'
 import { element, Keyed, make, put } from '../nodes.js'
 import { Poll } from '../poll.js'
+import { saidText } from '../said/said.js'
 import { momentText, nameText } from '../wording.js'
 import { say } from './words.js'
 
@@ -113,7 +114,7 @@ export class CommandsCard {
         return make('li', '', `${text} `, make('span', 'hint', momentText(at, now)))
       }),
     )
-    put(part('command-reason'), nameText(reason))
+    put(part('command-reason'), nameText(saidText(row.said) ?? reason))
     part('command-cancel').hidden = over
   }
 }

@@ -4,6 +4,7 @@ import { useState } from 'preact/hooks'
 import { type AlertRow, acknowledge, hubNow, muteAlert } from '../api.js'
 import { say, sayCount } from '../texts/language.js'
 import { nameText, reasonText } from '../wording.js'
+import { sentenceText } from './alert-words.js'
 import { addressOf } from './card-parts.js'
 import type { HomeDevice } from './catalogue.js'
 import { useModel } from './context.js'
@@ -38,7 +39,8 @@ export function AlertItem({ alert }: { readonly alert: AlertRow }) {
       <Icon name="alert" />
       <div class="need-text">
         <p>
-          <strong class="need-kind">{say(`severity.${alert.severity}`)}</strong> <bdi>{nameText(alert.sentence)}</bdi>
+          <strong class="need-kind">{say(`severity.${alert.severity}`)}</strong>{' '}
+          <bdi>{sentenceText(alert, model.catalogue?.devices ?? [])}</bdi>
         </p>
         <p class="hint">
           {say('needs.since', { span: spanText(hubNow() - alert.since) })}

@@ -1,3 +1,4 @@
+import { saidText } from '../said/said.js'
 import { say } from '../texts/language.js'
 import { nameText } from '../wording.js'
 import type { HomeControl } from './catalogue.js'
@@ -36,7 +37,7 @@ export function Receipt({ controls }: { readonly controls: readonly HomeControl[
   if (!newest) return null
   const { control, order } = newest
   const { row, failure } = order
-  const why = failure ?? (row?.state === 'failed' ? (row.reason ?? '') : undefined)
+  const why = failure ?? (row?.state === 'failed' ? (saidText(row.said) ?? row.reason ?? '') : undefined)
   if (why !== undefined) return <Line tone="alert" text={say('receipt.failed', { why: nameText(why) })} />
   if (row?.state === 'expired') return <Line tone="alert" text={say('receipt.expired')} />
   if (row?.state === 'cancelled') return <Line tone="quiet" text={say('receipt.cancelled')} />

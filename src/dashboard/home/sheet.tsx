@@ -1,6 +1,7 @@
 import { type AlertRow, hubNow } from '../api.js'
 import { say } from '../texts/language.js'
 import { nameText } from '../wording.js'
+import { sentenceText } from './alert-words.js'
 import { type HomeDevice, type HomeValue, keyOf, withWords } from './catalogue.js'
 import { useModel } from './context.js'
 import { Control } from './control.js'
@@ -53,7 +54,7 @@ export function Sheet({ device, onClose }: { readonly device: HomeDevice; readon
         </>
       }
     >
-      <Alerts alerts={alerts} />
+      <Alerts alerts={alerts} device={device} />
       {shown.controls.length > 0 ? (
         <section class="sheet-part">
           <h3>{say('sheet.controls')}</h3>
@@ -115,16 +116,16 @@ function ValueRow({ value }: { readonly value: HomeValue }) {
   )
 }
 
-function Alerts({ alerts }: { readonly alerts: readonly AlertRow[] }) {
+function Alerts({ alerts, device }: { readonly alerts: readonly AlertRow[]; readonly device: HomeDevice }) {
   if (alerts.length === 0) return null
   return (
     <section class="sheet-part">
       <h3>{say('sheet.alerts')}</h3>
       <ul class="sheet-alerts">
-        {alerts.map(({ alert, severity, sentence, since }) => (
-          <li key={alert} data-level={severity}>
-            <strong>{say(`severity.${severity}`)}</strong> <bdi>{nameText(sentence)}</bdi>{' '}
-            <span class="hint">{say('needs.since', { span: spanText(hubNow() - since) })}</span>
+        {alerts.map(row => (
+          <li key={row.alert} data-level={row.severity}>
+            <strong>{say(`severity.${row.severity}`)}</strong> <bdi>{sentenceText(row, [device])}</bdi>{' '}
+            <span class="hint">{say('needs.since', { span: spanText(hubNow() - row.since) })}</span>
           </li>
         ))}
       </ul>

@@ -12,6 +12,7 @@ export const de: Texts = {
   'no-password': 'Ihr Passwort fehlt.',
   silent: 'Der Hub antwortet nicht. Läuft er, und erreicht ihn dieser Computer?',
   offline: 'Sie sind offline.',
+  'may-not': 'Dieser Benutzer darf sich hier nicht anmelden; das dürfen dashboard und admin.',
   wrong: 'Benutzername oder Passwort ist falsch.',
   crowded: 'Der Hub ist mit anderen Anmeldungen beschäftigt. Versuchen Sie es gleich noch einmal.',
   failed: 'Die Anmeldung ist fehlgeschlagen: {why}',

@@ -11,6 +11,7 @@ export const en = {
   'no-password': 'Your password is missing.',
   silent: 'The hub does not answer. Is it running, and can this computer reach it?',
   offline: 'You are offline.',
+  'may-not': 'This user may not sign in here: dashboards and admins may.',
   wrong: 'Wrong user name or password.',
   crowded: 'The hub is busy with other logins. Try again in a moment.',
   failed: 'Sign-in failed: {why}',

@@ -12,6 +12,7 @@ export const zh: Texts = {
   'no-password': '请输入密码。',
   silent: '集线器没有响应。它在运行吗？此计算机能连接到它吗？',
   offline: '您处于离线状态。',
+  'may-not': '该用户不能在此登录；dashboard 与 admin 可以。',
   wrong: '用户名或密码错误。',
   crowded: '集线器正忙于其他登录。请稍后再试。',
   failed: '登录失败：{why}',

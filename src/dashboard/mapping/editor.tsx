@@ -1,3 +1,4 @@
+import { saidText } from '../said/said.js'
 import { nameText } from '../wording.js'
 import { placeText, useMapping } from './context.js'
 import { filterOf, namesOf, othersOf, tagsOf, textOf, withKey, withTag } from './draft.js'
@@ -99,9 +100,9 @@ export function Editor() {
               <More />
             </>
           )}
-          {unnamed.map(({ key, sentence }) => (
+          {unnamed.map(({ key, said, sentence }) => (
             <p key={`${key} ${sentence}`} class="trouble" role="alert">
-              {key === undefined ? sentence : `${key}: ${sentence}`}
+              {`${key === undefined ? '' : `${key}: `}${saidText(said) ?? sentence}`}
             </p>
           ))}
         </section>

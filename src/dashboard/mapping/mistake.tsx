@@ -1,3 +1,4 @@
+import { saidText } from '../said/said.js'
 import { useMapping } from './context.js'
 import type { RuleCheck } from './requests.js'
 
@@ -11,7 +12,7 @@ export function Mistake({ of }: { readonly of: string }) {
   const found = check ? mistakesOf(check, of) : []
   return (
     <p class="trouble" role="alert" id={`mistake-${of}`}>
-      {found.map(({ sentence }) => sentence).join(' · ')}
+      {found.map(({ sentence, said }) => saidText(said) ?? sentence).join(' · ')}
     </p>
   )
 }

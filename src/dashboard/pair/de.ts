@@ -9,6 +9,8 @@ export const de: Texts = {
   busy: 'Der Hub wird gefragt …',
   'no-code': 'Geben Sie den Code ein, den der Hub unter Einstellungen, Gerät koppeln zeigt.',
   silent: 'Der Hub antwortet nicht. Läuft er, und ist er von diesem Gerät aus erreichbar?',
+  wrong:
+    'Dieser Code ist falsch, schon benutzt oder älter als zehn Minuten. Wer ihn Ihnen gegeben hat, kann einen neuen machen.',
   failed: 'Das ging nicht: {why}',
   done: 'Geben Sie dies im Gerät ein. Es wird nur jetzt angezeigt.',
   host: 'Adresse',

@@ -7,6 +7,8 @@ export const en = {
   busy: 'Asking the hub …',
   'no-code': 'Enter the code that the hub shows under Settings, Pair a device.',
   silent: 'The hub does not answer. Is it running, and can this device reach it?',
+  wrong:
+    'This code is wrong, already used, or older than ten minutes. The person who gave it to you can make a new one.',
   failed: 'That did not work: {why}',
   done: 'Enter this in the device. It is shown only now.',
   host: 'Address',

@@ -85,7 +85,9 @@ export class Explore {
   /** Resolves with the last messages of a topic, the newest first. */
   async messages({ topic, after, limit, rules }: MessagesQuery, trials: MessageTrial): Promise<Messages> {
     if (rules && !mayRead(rules, topic)) {
-      throw new HubError('forbidden', `${JSON.stringify(topic)}: this user may not read the topic`)
+      throw new HubError('forbidden', `${JSON.stringify(topic)}: this user may not read the topic`, {
+        said: { code: 'topic-hidden', values: { topic } },
+      })
     }
     const found = await this.recent(topic, limit, after)
     const read = trials.trial()

@@ -39,8 +39,8 @@ export interface BoardsApi {
 
 /** The devices that a caller may know of. Implemented by `Home`. */
 export interface VisibleDevices {
-  /** Resolves with the ids, also those from before a device was described. */
-  visible(rules: ReadRules): Promise<ReadonlySet<string>>
+  /** Resolves with the ids, also those from before a device was described, and with the areas of these devices. */
+  visible(rules: ReadRules): Promise<{ readonly ids: ReadonlySet<string>; readonly areas: ReadonlySet<string> }>
   /** Resolves with the topics of the devices that are on a board. */
   topicsOn(board: Pick<BoardEdit, 'areas' | 'devices'>): Promise<readonly string[]>
 }
@@ -111,7 +111,7 @@ export class BoardDesk {
 
   /** Returns the edits of what the rules allow to be read. */
   async #readable(rules: ReadRules): Promise<BoardEdits> {
-    const visible = await this.#devices.visible(rules)
+    const { ids: visible, areas } = await this.#devices.visible(rules)
     const { devices = {}, boards = {} } = this.#boards.edits
     const isReadable = (key: string) => {
       const id = parseSeriesKey(key)
@@ -119,21 +119,37 @@ export class BoardDesk {
       return topic !== undefined && mayRead(rules, topic)
     }
     const own = Object.entries(devices).filter(([id]) => visible.has(id))
-    const areas = new Set(own.map(([, { area }]) => area))
-    const shown = Object.entries(boards).map(([id, board]) => [
-      id,
-      {
+    const shown = Object.entries(boards).flatMap(([id, board]) => {
+      const part: BoardEdit = {
         ...board,
         ...(board.devices && { devices: board.devices.filter(one => visible.has(one)) }),
         ...(board.series && { series: board.series.filter(isReadable) }),
         ...(board.areas && { areas: board.areas.filter(area => areas.has(area)) }),
-      },
-    ])
+      }
+      // The name of a board says something of what is on it.
+      return sizeOf(board) > 0 && sizeOf(part) === 0 ? [] : [[id, part] as const]
+    })
     return {
       areas: (this.#boards.edits.areas ?? []).filter(area => areas.has(area)),
-      devices: Object.fromEntries(own),
+      devices: Object.fromEntries(own.map(([id, device]) => [id, readableEdit(device, rules)])),
       boards: Object.fromEntries(shown),
     }
+  }
+}
+
+function sizeOf({ areas = [], devices = [], series = [] }: BoardEdit): number {
+  return areas.length + devices.length + series.length
+}
+
+type DeviceEdit = NonNullable<BoardEdits['devices']>[string]
+
+/** Returns the edits of a device without those of values whose topic the rules hide. Values are named `topic#field`. */
+function readableEdit({ main, values, ...device }: DeviceEdit, rules: ReadRules): DeviceEdit {
+  const isReadable = (name: string) => mayRead(rules, name.slice(0, name.lastIndexOf('#')))
+  return {
+    ...device,
+    ...(main && { main: main.filter(isReadable) }),
+    ...(values && { values: Object.fromEntries(Object.entries(values).filter(([name]) => isReadable(name))) }),
   }
 }
 

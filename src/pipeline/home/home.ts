@@ -174,15 +174,9 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
     return this.#grouping !== undefined && this.#knowledge === this.#options.mapping.knowledge.changes
   }
 
-  async visible(rules: ReadRules): Promise<ReadonlySet<string>> {
+  async visible(rules: ReadRules): ReturnType<VisibleDevices['visible']> {
     await this.#refresh()
-    const ids = new Set<string>()
-    const slices = new Slices()
-    for (const card of this.#cards) {
-      if (slices.isOver) await slices.turn()
-      if (this.#readable(card, rules)) for (const id of [card.id, ...card.device.aliases]) ids.add(id)
-    }
-    return ids
+    return namesOf(this.#cards, card => this.#readable(card, rules))
   }
 
   /** Returns the area and the icon of the device of each topic, in a new map when one may have changed. */
@@ -362,6 +356,24 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
     const rows = rowsOf(device, this.#options, topic => this.#options.live.refusedOf(topic))
     return editedRows(rows, this.boards.edits, editedAs(this.boards.edits, device))
   }
+}
+
+/** Resolves with the ids of what a caller may read of the devices, with those from before, and with their areas. */
+async function namesOf(
+  cards: readonly Card[],
+  readable: (card: Card) => Card | undefined,
+): ReturnType<VisibleDevices['visible']> {
+  const ids = new Set<string>()
+  const areas = new Set<string>()
+  const slices = new Slices()
+  for (const card of cards) {
+    if (slices.isOver) await slices.turn()
+    const shown = readable(card)
+    if (!shown) continue
+    for (const id of [shown.id, ...shown.device.aliases]) ids.add(id)
+    if (shown.area !== undefined) areas.add(shown.area)
+  }
+  return { ids, areas }
 }
 
 /** Whether a board shows a device. A hidden one is on no board. */

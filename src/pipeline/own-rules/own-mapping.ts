@@ -120,9 +120,14 @@ export class OwnMapping implements Part, SettingsFollower, EditFollower, RulesIn
   async applyToPast(rules: readonly unknown[], past: Past, editor: RuleEditor, match: string | undefined) {
     refuseMistakes(rules)
     const [mistake] = this.#rules.mistakes
-    if (mistake !== undefined) throw new HubError('busy', `${mistake}; mend the file first`)
+    if (mistake !== undefined)
+      throw new HubError('busy', `${mistake}; mend the file first`, {
+        said: { code: 'file-wrong', values: { mistake } },
+      })
     if (match !== undefined && match !== '*' && match !== this.#rules.etag)
-      throw new HubError('changed', 'the mapping rules of the hub are others by now; get them again')
+      throw new HubError('changed', 'the mapping rules of the hub are others by now; get them again', {
+        said: { code: 'changed-by', values: { by: '' } },
+      })
     await this.#past.apply(rules as readonly JsonMap[], past, editor.user)
   }
 
@@ -138,7 +143,9 @@ export class OwnMapping implements Part, SettingsFollower, EditFollower, RulesIn
 
   #refuseWhilePast(): void {
     if (this.#past.isRunning)
-      throw new HubError('busy', 'the past is being changed by other rules; wait until that ends')
+      throw new HubError('busy', 'the past is being changed by other rules; wait until that ends', {
+        said: { code: 'past-runs', values: {} },
+      })
   }
 
   async #inForce(editor: RuleEditor): Promise<Listed> {

@@ -134,7 +134,9 @@ export class PastRules {
     this.#refuseBusy()
     const state = this.#state
     if (!state || !this.canUndo)
-      throw new HubError('not_found', 'there is no change of the past within the last day that could be undone')
+      throw new HubError('not_found', 'there is no change of the past within the last day that could be undone', {
+        said: { code: 'nothing-to-undo', values: {} },
+      })
     if (JSON.stringify(this.#options.rules.own) !== JSON.stringify(state.after)) {
       throw new HubError(
         'changed',
@@ -151,7 +153,10 @@ export class PastRules {
   }
 
   #refuseBusy(): void {
-    if (this.#running) throw new HubError('busy', 'the past is being changed by other rules; wait until that ends')
+    if (this.#running)
+      throw new HubError('busy', 'the past is being changed by other rules; wait until that ends', {
+        said: { code: 'past-runs', values: {} },
+      })
   }
 
   async #begin(state: PastState): Promise<void> {

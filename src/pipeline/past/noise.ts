@@ -52,6 +52,7 @@ export class Noise {
       throw new HubError(
         'bad_request',
         'the store of this hub is InfluxDB, of which the hub cannot ask the busiest series',
+        { said: { code: 'influx-noise', values: {} } },
       )
     }
     const series = key === undefined ? undefined : parseSeriesKey(key)
