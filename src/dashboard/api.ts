@@ -258,13 +258,16 @@ export function signIn(): void {
   void forgetState().finally(() => location.replace(`/login?${new URLSearchParams({ next: here })}`))
 }
 
-/** Fetches the series page by page, at most `mostSeries`: a screen has no use for more. */
+/** Beginning of the keys of series that hold the history of alerts, which has a page of its own. */
+const ofAlerts = 'telehub_alerts,'
+
+/** Fetches the series that are values of devices page by page, at most `mostSeries`: a screen has no use for more. */
 export async function fetchSeries(): Promise<readonly SeriesRow[]> {
   const rows: SeriesRow[] = []
   let after: string | undefined
   do {
     const page: Answer<'GET /api/series'> = await ask('GET /api/series', { after })
-    rows.push(...page.series)
+    rows.push(...page.series.filter(({ key }) => !key.startsWith(ofAlerts)))
     after = page.next
   } while (after !== undefined && rows.length < mostSeries)
   return rows

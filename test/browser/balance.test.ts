@@ -1,7 +1,7 @@
 import type { MqttClient } from 'mqtt'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
-import { connectMqtt, eventually, type RunningHub, startHub } from '../harness.js'
+import { asAdmin, connectMqtt, eventually, type RunningHub, startHub } from '../harness.js'
 import { openPage } from '../services/pages.js'
 import { openDashboard } from './open-dashboard.js'
 
@@ -60,7 +60,7 @@ t.test('by the link in the header: everything is accounted for, and the sum says
   await eventually(() => isEven(page), 'nothing is unaccounted for')
   t.equal(await textOf(page, '#verdict'), '1 message is not stored')
   t.equal(await page.locator('.verdict').getAttribute('data-state'), 'many', 'one of eight is no detail')
-  t.match(await textOf(page, '#verdict-text'), /^8 received since .*13% of all is not stored.*Nothing is waiting/)
+  t.match(await textOf(page, '#verdict-text'), /^8 received since .*Not stored: 13% of all.*Nothing is waiting/)
   t.match(await textOf(page, '#waits'), /No backlog/)
   t.equal(await textOf(page, '.reasons[data-kind="dead"] [data-reason="bad_json"] .reason-count'), '1')
   t.equal(await page.locator('#groups').isVisible(), false, 'the readings are another page')
@@ -179,6 +179,24 @@ t.test('a dead letter: what it is, replayed in vain, kept when one thinks again,
   t.equal(await page.locator('.verdict').getAttribute('data-state'), 'even')
   await letters(page).waitFor({ state: 'detached' })
   t.same((await hub.get<{ dead: unknown[] }>('/api/dead')).body.dead, [])
+  t.same(problems, [])
+})
+
+t.test('one topic is replayed, once the mapping is mended', async t => {
+  const hub = await startHub(t)
+  const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'press' })
+  for (const topic of ['plant/a/raw', 'plant/b/raw']) await device.publishAsync(topic, '{"broken', { qos: 1 })
+  const { page, problems } = await openDashboard(t, `${hub.httpUrl}/#balance`)
+  await eventually(async () => (await letters(page).count()) === 2, 'both are there')
+  const headers = { ...asAdmin(hub.dir), 'content-type': 'application/json' }
+  const rules = [{ topic: 'plant/+/raw', ignore: true }]
+  const change = { method: 'POST', headers: { ...headers, 'if-match': '*' }, body: JSON.stringify({ rules }) }
+  const changed = await fetch(`${hub.httpUrl}/api/mapping`, change)
+  t.ok(changed.ok, await changed.text())
+  await page.getByRole('button', { name: 'Replay all dead letters of plant/a/raw with this reason' }).click()
+  await page.locator('.dead-topic[data-topic="plant/a/raw"]').waitFor({ state: 'detached' })
+  t.equal(await page.locator('.dead-topic[data-topic="plant/b/raw"]').count(), 1, 'the other topic stays')
+  t.equal((await hub.get<{ dead: unknown[] }>('/api/dead')).body.dead.length, 1)
   t.same(problems, [])
 })
 

@@ -66,8 +66,18 @@ t.test('a wall has all of its width filled, and goes on over a restart of the hu
   await Promise.all(
     names.map(name => device.publishAsync(`plant/line/${name}/telemetry`, '{"temperature":1}', { qos: 1 })),
   )
-  const { page } = await openDashboard(t, `${hub.httpUrl}/?kiosk`, { width: 3840, height: 2160 })
+  const { page } = await openDashboard(t, 'about:blank', { width: 3840, height: 2160 }, hub.httpUrl)
+  await page.addInitScript(`
+    globalThis.locks = 0
+    const lock = navigator.wakeLock.request.bind(navigator.wakeLock)
+    navigator.wakeLock.request = async kind => {
+      const sentinel = await lock(kind)
+      globalThis.locks++
+      return sentinel
+    }`)
+  await page.goto(`${hub.httpUrl}/?kiosk`)
   await eventually(async () => (await page.locator('.thing').count()) > 20, 'many cards')
+  t.equal(await page.evaluate('locks'), 1, 'the screen is kept on')
   const right = `Math.max(...[...document.querySelectorAll('.thing')].map(one => one.getBoundingClientRect().right))`
   t.ok((await page.evaluate<number>(right)) > 3_700, 'to the right edge')
   t.equal(await page.evaluate('document.documentElement.scrollWidth - innerWidth'), 0, 'nothing sideways')

@@ -1,7 +1,9 @@
+import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
-import { asAdmin, connectMqtt, eventually, startHub } from '../harness.js'
+import { asAdmin, connectMqtt, eventually, runCli, startHub } from '../harness.js'
 import { openPage } from '../services/pages.js'
+import { tempDir } from '../services/service.js'
 import { isLive, signIn, startGuarded } from './guarded-hub.js'
 
 /* The pages in German and Chinese: nothing on them is one of the English texts, or one of these filled in. */
@@ -90,6 +92,31 @@ for (const language of ['de', 'zh']) {
     await hasNoEnglish(t, page, language, 'the menu of the account')
   })
 }
+
+t.test('the settings of a hub with TLS, in both languages', async t => {
+  const certs = await tempDir()
+  const made = runCli(['cert', '--name', 'hub.example.org'], {}, certs)
+  t.equal(await made.exited, 0, made.stderr())
+  const tls = { 'tls.cert': join(certs, 'certs/server.pem'), 'tls.key': join(certs, 'certs/server.key') }
+  const hub = await startGuarded(t, tls)
+  t.match(hub.httpUrl, /^https:/)
+  for (const language of ['de', 'zh']) {
+    const { page, close } = await openPage('about:blank', { anyCertificate: true })
+    t.teardown(close)
+    await page.addInitScript(`localStorage.setItem('telehub.language', '${language}')`)
+    await page.goto(`${hub.httpUrl}/login?next=/%23settings`)
+    await signIn(page, 'anna')
+    await eventually(() => isLive(page), 'live')
+    for (const part of ['users', 'explain', 'pair', 'keys', 'notify', 'kept', 'noise', 'certificate', 'audit']) {
+      await page.goto(`${hub.httpUrl}/#settings&part=${part}`)
+      await page.locator(`.set-part[data-part="${part}"]`).waitFor()
+      await page.waitForLoadState('networkidle')
+      await hasNoEnglish(t, page, language, part)
+    }
+    await page.goto(`${hub.httpUrl}/#settings&part=certificate`)
+    await page.getByText('hub.example.org').first().waitFor()
+  }
+})
 
 const words = {
   de: { alert: /Oven.*Temperatur: 250,5 °C, über 200 °C/, over: 'Diese Stummschaltung ist schon vorbei' },

@@ -6,6 +6,8 @@ export interface PageOptions {
   readonly width?: number
   readonly height?: number
   readonly dark?: boolean
+  /** Whether a certificate that no authority of the browser has signed will do. */
+  readonly anyCertificate?: boolean
 }
 
 let started: Promise<Browser> | undefined
@@ -36,9 +38,14 @@ export async function openPage(
   url: string,
   options: PageOptions = {},
 ): Promise<{ page: Page; close(): Promise<void> }> {
-  const { width = 1280, height = 800, dark = false } = options
+  const { width = 1280, height = 800, dark = false, anyCertificate = false } = options
   const browser = await theBrowser()
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme: dark ? 'dark' : 'light' })
+  const colorScheme = dark ? 'dark' : 'light'
+  const context = await browser.newContext({
+    viewport: { width, height },
+    colorScheme,
+    ignoreHTTPSErrors: anyCertificate,
+  })
   try {
     const page = await context.newPage()
     await page.goto(url)

@@ -17,7 +17,7 @@ export const en = {
   'told.none': 'No messages received since {time}.',
   'told.received.one': '{count} received since {time}.',
   'told.received.other': '{count} received since {time}.',
-  'told.share': '{share} of all is not stored.',
+  'told.share': 'Not stored: {share} of all.',
   'told.waiting.one': '{count} is waiting to be stored.',
   'told.waiting.other': '{count} are waiting to be stored.',
   'told.quiet': 'Nothing is waiting.',

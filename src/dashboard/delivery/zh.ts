@@ -18,7 +18,7 @@ export const zh: Texts = {
   'told.none': '自 {time} 起没有收到消息。',
   'told.received.one': '自 {time} 起收到 {count} 条。',
   'told.received.other': '自 {time} 起收到 {count} 条。',
-  'told.share': '其中 {share} 未存储。',
+  'told.share': '未存储：{share}。',
   'told.waiting.one': '{count} 条正在等待存储。',
   'told.waiting.other': '{count} 条正在等待存储。',
   'told.quiet': '没有等待的消息。',

@@ -22,9 +22,6 @@ function clockText({ clockError = 0, clockTopic = '' }: DeviceRow): string {
   return say(clockError < 0 ? 'clock.behind' : 'clock.ahead', filling)
 }
 
-/** Beginning of the keys of series that hold the history of alerts. */
-const ofAlerts = 'telehub_alerts,'
-
 /** The page of one client: presence, readings, and what the hub refused that client. */
 export class DevicePage {
   readonly #root = element('device')
@@ -233,9 +230,7 @@ export class DevicePage {
     put(element('refusals-note'), refusals.length > 0 ? '' : none)
     // The name of a user with several devices says nothing about this device.
     const isShared = [...this.#presences.values()].some(other => other.user === user && other.clientId !== clientId)
-    // Alerts about the device name it, too, and are no values from it.
-    const named = this.#board.named(clientId, isShared ? '' : user)
-    const tiles = named.filter(({ info }) => !info.key.startsWith(ofAlerts))
+    const tiles = this.#board.named(clientId, isShared ? '' : user)
     this.#readings.show(tiles.slice(0, mostReadings))
     element('device-readings-card').hidden = tiles.length === 0
     put(

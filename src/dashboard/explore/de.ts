@@ -37,7 +37,7 @@ export const de: Readonly<Record<ExploreKey, string>> = {
   'mark.refused': 'nicht gespeichert',
   'mark.retained': 'retained',
 
-  'topic.none': 'Wähle ein Topic, um seine Nachrichten zu sehen.',
+  'topic.none': 'Wählen Sie ein Topic, um seine Nachrichten zu sehen.',
   'topic.back': 'Alle Topics',
   'topic.follow': 'Mitlaufen',
   'topic.freeze': 'Anhalten',

@@ -75,19 +75,23 @@ export function groupsOf(
 
 const haystacks = new WeakMap<HomeDevice, string>()
 
+/** Returns what is written on a device, in lower case. */
+export function haystackOf(device: HomeDevice): string {
+  const known = haystacks.get(device)
+  if (known !== undefined) return known
+  const { id, name, area = '', model = '', values } = device
+  let text = `${id}\n${name}\n${area}\n${device.class}\n${model}`
+  for (const value of values) text += `\n${value.name}\n${value.topic}`
+  const haystack = text.toLowerCase()
+  haystacks.set(device, haystack)
+  return haystack
+}
+
 /** Whether all words, in lower case, are in what is written on the device. */
 export function isFound(device: HomeDevice, words: readonly string[]): boolean {
   if (words.length === 0) return true
-  let haystack = haystacks.get(device)
-  if (haystack === undefined) {
-    const { id, name, area = '', model = '', values } = device
-    haystack = [id, name, area, device.class, model, ...values.flatMap(({ name, topic }) => [name, topic])]
-      .join('\n')
-      .toLowerCase()
-    haystacks.set(device, haystack)
-  }
-  const text = haystack
-  return words.every(word => text.includes(word))
+  const haystack = haystackOf(device)
+  return words.every(word => haystack.includes(word))
 }
 
 /** Whether a board shows a device. */

@@ -79,7 +79,15 @@ export function shownOf(value: Value, spec: Spec): Shown {
     const holds = word === yes || (isOn && word !== no)
     return { text: called ? wordOf(called) : say(holds ? yes : no), tone: holds ? tone : 'quiet' }
   }
-  return { text: called ? wordOf(called) : nameText(String(value)), tone: 'quiet' }
+  const own = called ? undefined : wordOfClass(String(value), spec)
+  return { text: called ? wordOf(called) : own ? say(own) : nameText(String(value)), tone: 'quiet' }
+}
+
+/** Returns the word of the class that a device has sent as a text: `locked` of a lock. */
+function wordOfClass(text: string, spec: Spec): TextKey | undefined {
+  const wanted = `state.${text.toLowerCase()}`
+  const [yes, no] = words[spec.class ?? ''] ?? []
+  return [yes, no].find(key => key === wanted)
 }
 
 /** Returns the word of a description for a value, in the language of the page if there is one. */

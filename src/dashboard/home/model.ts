@@ -29,6 +29,7 @@ import { type Density, densities } from './layout.js'
 import { Limits } from './limits.js'
 import { Live } from './live.js'
 import { Orders } from './orders.js'
+import { readyToFind } from './ready.js'
 
 /** Messages of a topic that were not stored, for one reason. */
 export interface Unstored {
@@ -255,6 +256,7 @@ export class HomeModel {
         return Object.assign(old, { lastSeen })
       })
       this.catalogue = { ...fetched, devices }
+      readyToFind(devices)
       this.failure = ''
       this.found = this.#known.missing(devices).filter(isShown)
       this.#watchAvailability(devices)

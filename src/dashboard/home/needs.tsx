@@ -17,7 +17,7 @@ export function Needs() {
   if (!model.catalogue) return null
   const items = itemsOf(model)
   if (items.length === 0) return <AllWell />
-  const shown = isOpen ? items : items.slice(0, mostAtFirst)
+  const shown = (isOpen ? items : items.slice(0, mostAtFirst)).map(make => make())
   const more = items.length - mostAtFirst
   return (
     <section class="needs" aria-labelledby="needs-title">
@@ -34,6 +34,7 @@ export function Needs() {
   )
 }
 
+/** Returns what makes each item: of very many only the first ones are shown. */
 function itemsOf(model: HomeModel) {
   const { alerts, catalogue, unstored, found } = model
   const devices = (catalogue?.devices ?? []).filter(isShown)
@@ -53,12 +54,12 @@ function itemsOf(model: HomeModel) {
   })
   const missing = model.balance?.residual ?? 0
   return [
-    ...open.map(alert => <AlertItem key={`alert ${alert.alert}`} alert={alert} />),
-    ...(missing > 0 ? [<MissingItem key="missing" count={missing} />] : []),
-    ...outside.map(one => <OutsideItem key={`outside ${one.device.id}`} {...one} />),
-    ...gone.map(device => <GoneItem key={`gone ${device.id}`} device={device} />),
-    ...unstored.map(topic => <UnstoredItem key={`unstored ${topic.reason} ${topic.topic}`} unstored={topic} />),
-    ...(found.length > 0 ? [<FoundItem key="found" found={found} />] : []),
+    ...open.map(alert => () => <AlertItem key={`alert ${alert.alert}`} alert={alert} />),
+    ...(missing > 0 ? [() => <MissingItem key="missing" count={missing} />] : []),
+    ...outside.map(one => () => <OutsideItem key={`outside ${one.device.id}`} {...one} />),
+    ...gone.map(device => () => <GoneItem key={`gone ${device.id}`} device={device} />),
+    ...unstored.map(topic => () => <UnstoredItem key={`unstored ${topic.reason} ${topic.topic}`} unstored={topic} />),
+    ...(found.length > 0 ? [() => <FoundItem key="found" found={found} />] : []),
   ]
 }
 

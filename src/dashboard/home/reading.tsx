@@ -34,11 +34,13 @@ export class Reading extends Painted<ReadingProperties> {
     const side = sideOf(now?.value, value)
     setData(host, 'side', side)
     write(outside, side === '' ? '' : say(`side.${side}`))
-    const besides = (isNumber ? (value.unit?.length ?? 0) * 0.75 : 0) + (side === '' ? 0 : 1.5)
-    setData(host, 'length', lengthOf(shown.length + besides))
     const [fate, why] = fateOf(value, now)
     setData(host, 'fate', fate)
-    write(mark, why === '' ? '' : say(fate === 'live' ? 'sheet.live-only' : 'sheet.late'))
+    const word = why === '' ? '' : say(fate === 'live' ? 'sheet.live-only' : 'sheet.late')
+    write(mark, word)
+    const marked = (side === '' ? 0 : 1.5) + (word === '' ? 0 : 1.5 + word.length / 2)
+    const besides = (isNumber ? (value.unit?.length ?? 0) * 0.75 : 0) + marked
+    setData(host, 'length', lengthOf(shown.length + besides))
     if (host.title !== why) host.title = why
   }
 

@@ -35,7 +35,7 @@ function numberText(value: number): string {
 function amountText(value: number, unit: unknown): string {
   const text = numberText(value)
   if (typeof unit !== 'string' || unit === '') return text
-  return `${text}${unit.startsWith('%') ? '\u202f' : ' '}${unit}`
+  return `${text}${unit.startsWith('%') ? '\u202f' : '\u00a0'}${unit}`
 }
 
 const units = [
