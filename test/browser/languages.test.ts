@@ -119,8 +119,8 @@ t.test('the settings of a hub with TLS, in both languages', async t => {
 })
 
 const words = {
-  de: { alert: /Oven.*Temperatur: 250,5 °C, über 200 °C/, over: 'Diese Stummschaltung ist schon vorbei' },
-  zh: { alert: /Oven.*温度：250\.5 °C，高于 200 °C/, over: '该静音已结束' },
+  de: { alert: /Oven.*Temperatur: 250,5\u00a0°C, über 200\u00a0°C/, over: 'Diese Stummschaltung ist schon vorbei' },
+  zh: { alert: /Oven.*温度：250\.5\u00a0°C，高于 200\u00a0°C/, over: '该静音已结束' },
 } as const
 
 for (const language of ['de', 'zh'] as const) {
