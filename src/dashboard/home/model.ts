@@ -29,7 +29,7 @@ import { type Density, densities } from './layout.js'
 import { Limits } from './limits.js'
 import { Live } from './live.js'
 import { Orders } from './orders.js'
-import { readyToFind } from './ready.js'
+import { readied } from './ready.js'
 
 /** Messages of a topic that were not stored, for one reason. */
 export interface Unstored {
@@ -255,8 +255,7 @@ export class HomeModel {
         if (!old || JSON.stringify({ ...old, lastSeen }) !== JSON.stringify(device)) return device
         return Object.assign(old, { lastSeen })
       })
-      this.catalogue = { ...fetched, devices }
-      readyToFind(devices)
+      this.catalogue = { ...fetched, devices: readied(devices) }
       this.failure = ''
       this.found = this.#known.missing(devices).filter(isShown)
       this.#watchAvailability(devices)
