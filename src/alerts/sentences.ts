@@ -59,7 +59,7 @@ export function endOf(watch: Watch, at: number, why?: EndReason): AlertSentence 
   }
 }
 
-type Values = Said['values']
+type SaidValues = Said['values']
 
 /** English of each code, with the values as texts. */
 export const alertEnglish: Readonly<Record<string, string>> = {
@@ -100,7 +100,7 @@ const amounts: ReadonlySet<string> = new Set([
   ...['value', 'limit', 'distance', 'otherValue', 'rate', 'median', 'deviation'],
 ])
 
-function made(watch: Watch, code: string, given: Values): AlertSentence {
+function made(watch: Watch, code: string, given: SaidValues): AlertSentence {
   const { label, unit } = watch.subject
   const named = { label, ...(unit !== undefined && { unit }), ...given }
   const { about: note } = watch.rule
@@ -115,7 +115,7 @@ function made(watch: Watch, code: string, given: Values): AlertSentence {
   }
 }
 
-function valueText(name: string, value: Values[string] | undefined, unit: string | undefined): string {
+function valueText(name: string, value: SaidValues[string] | undefined, unit: string | undefined): string {
   if (typeof value !== 'number') return name === 'wanted' ? String(value).replaceAll(', ', ' or ') : String(value)
   if (name.endsWith('Ms')) return span(value * 1_000)
   if (name === 'weekHour') return hourName(value)

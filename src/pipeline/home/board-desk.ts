@@ -141,10 +141,10 @@ function sizeOf({ areas = [], devices = [], series = [] }: BoardEdit): number {
   return areas.length + devices.length + series.length
 }
 
-type DeviceEdit = NonNullable<BoardEdits['devices']>[string]
+type EditedDevice = NonNullable<BoardEdits['devices']>[string]
 
 /** Returns the edits of a device without those of values whose topic the rules hide. Values are named `topic#field`. */
-function readableEdit({ main, values, ...device }: DeviceEdit, rules: ReadRules): DeviceEdit {
+function readableEdit({ main, values, ...device }: EditedDevice, rules: ReadRules): EditedDevice {
   const isReadable = (name: string) => mayRead(rules, name.slice(0, name.lastIndexOf('#')))
   return {
     ...device,
