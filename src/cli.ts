@@ -7,6 +7,7 @@ import { commands } from './cli/commands.js'
 import { loadSettings, queueServerName, settingsHelp } from './config/config.js'
 import type { Settings } from './config/settings.js'
 import { describe, HubError, systemCode } from './errors.js'
+import { inletMistakes } from './inlets/plan.js'
 import { createLog, type Log, plain } from './observe/log.js'
 import { outletMistakes } from './outlets/plan.js'
 import { SerialQueue } from './runtime/serial-queue.js'
@@ -70,8 +71,9 @@ async function main(): Promise<void> {
   if ('version' in parsed) return void process.stdout.write(`${version}\n`)
   const { command, args, flags, config, mistakes } = parsed
   const { TELEHUB_KEY: environmentKey, ...environment } = process.env
+  const check = (settings: Settings) => [...outletMistakes(settings), ...inletMistakes(settings)]
   const load = (serves: boolean) =>
-    loadSettings({ flags: parsed.settings, environment, file: config, serves, mistakes, check: outletMistakes })
+    loadSettings({ flags: parsed.settings, environment, file: config, serves, mistakes, check })
   const reads = command.settings !== 'own' && command.settings !== 'none'
   // All mistakes are reported at once, before the command does anything.
   const settings = reads ? load(command.settings === 'serves') : undefined

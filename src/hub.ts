@@ -9,6 +9,7 @@ import { DataDirLock } from './disk/lock.js'
 import { HubCondition } from './http/health.js'
 import { httpSettings } from './http/http-settings.js'
 import { HttpServer } from './http/server.js'
+import { Inlets } from './inlets/inlets.js'
 import type { Log } from './observe/log.js'
 import { Observation } from './observe/observation.js'
 import { RefusalCounts } from './observe/refusal-counts.js'
@@ -100,18 +101,18 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   })
   const tls = settings['tls.cert'] ? new Tls({ paths: tlsPaths(settings), clock: Date, log }) : undefined
   const listeners = new Listeners({ ...listenerSettings(settings), tls, connections, counters, log })
+  const inlets = new Inlets({ settings, dir, identity, broker, backpressure: [ingest, broker], log })
 
   // For screens and operators: feeds, alarms and metrics, and the HTTP server with API and dashboard.
   const feeds = new Feeds({ ...feedSettings(settings), pipeline: pipeline.api, broker, authority, counters })
-  const checks = [...spoolAlarms(spool, dir, live), ...pipelineAlarms(pipeline, live), auditLog.alarm, broker.alarm]
   const condition = new HubCondition({
-    checks: [...checks, mapping.alarm, tls?.alarm],
-    ...{ identity, broker, commands, shadows, connections, spool, pipeline, feeds, incidents, auditLog, counters, log },
+    checks: [...spoolAlarms(spool, dir, live), ...pipelineAlarms(pipeline, live), mapping.alarm, tls?.alarm],
+    ...{ identity, broker, commands, shadows, connections, spool, pipeline, feeds, inlets },
+    ...{ incidents, auditLog, counters, log },
   })
-  const { health, metrics } = condition
   const http = new HttpServer({
     ...httpSettings(settings),
-    ...{ version, tls, authority, logins, bans, pairing, adminKey, health, metrics, clock, counters, audit, log },
+    ...{ version, tls, authority, logins, bans, pairing, adminKey, ...condition.views, clock, counters, audit, log },
     ...{ pipeline: pipeline.api, mapping, admin: broker.admin, publisher: broker, auditLog, live },
     ...{ commands, shadows, feeds, webSockets: listeners },
   })
@@ -126,12 +127,11 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   incidents.enterInto(pipeline)
   clock.learnFrom(spool)
   live.reportTo(connections, broker, mapping)
-
   warnOfFewFiles(settings, log)
   const stop = await startParts([
     ...[...(tls ? [tls] : []), lock, identity, auditLog, audit, ...admission.parts, spool, clock, mapping],
     together('broker and processor', [pipeline, broker]), // Each reads much after a crash, in a thread of its own.
-    ...[commands, shadows, incidents, refusals, ...condition.parts, feeds, http, connections, listeners],
+    ...[commands, shadows, incidents, refusals, ...condition.parts, feeds, http, connections, listeners, inlets],
   ])
   audit.record({ event: 'hub', result: 'started', what: `telehub ${version}` })
   return {

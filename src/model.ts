@@ -277,6 +277,21 @@ export function requestClientId(user: string): string {
   return user === '' ? 'http' : `http:${user}`
 }
 
+const inletPrefix = 'inlet:'
+
+/** Returns the client id of what comes from another broker through an inlet. */
+export function inletClientId(name: string): string {
+  return inletPrefix + name
+}
+
+/** Returns whether a client id has the form of those of inlets. */
+export function isInletClientId(clientId: string): boolean {
+  return clientId.startsWith(inletPrefix)
+}
+
+/** Hubs that a message may have passed. */
+export const maxHops = 8
+
 /** Beginning of the client ids that the hub assigns to clients that gave none, before a UUID. [MQTT-3.1.3-6] */
 export const assignedIdPrefix = 'auto-'
 

@@ -81,11 +81,14 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   kafka: ['queue', 'runtime'],
   'dead-letters': ['disk', 'observe', 'queue', 'runtime'],
   broker: ['access', 'auth', 'config', 'disk', 'mqtt', 'observe', 'runtime', 'sessions', 'transport', 'users'],
+  // Clients of other MQTT brokers, for inlets and outlets; and what comes from there, in the broker thread.
+  remote: ['config'],
+  inlets: ['config', 'disk', 'observe', 'remote', 'runtime'],
   shadows: ['broker', 'config', 'disk', 'observe', 'runtime'],
   // Who is told of alerts.
   notify: ['access', 'alerts', 'config', 'disk', 'observe', 'runtime'],
   // Other systems that get what devices publish: what all have in common, and a file for each kind.
-  outlets: ['config', 'dead-letters', 'disk', 'observe', 'queue', 'runtime'],
+  outlets: ['config', 'dead-letters', 'disk', 'observe', 'queue', 'remote', 'runtime'],
   // The processor thread, and its link to the broker thread.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'access', 'users', 'broker', 'queue', 'spool', 'store', 'accounting'],
@@ -129,6 +132,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   backup: ['accounting', 'disk', 'runtime', 'spool'],
   // Looks at what all others have made, with the readers of each.
   doctor: [
+    ...['inlets', 'remote'],
     ...[
       'access',
       'config',
@@ -191,6 +195,8 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   broker: ['broker.ts', 'broker-settings.ts'],
   commands: ['commands.ts', 'command.ts', 'command-row.ts'],
   push: ['feeds.ts'],
+  remote: ['remote-broker.ts', 'address.ts'],
+  inlets: ['inlets.ts', 'plan.ts'],
   shadows: ['shadows.ts'],
   notify: ['notify.ts'],
   outlets: ['outlets.ts', 'plan.ts', 'kind.ts'],

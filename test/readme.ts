@@ -22,6 +22,7 @@ export const docs = [
   'data',
   'notifications',
   'outlets',
+  'bridge',
   'grafana',
   'shadows',
   'rabbitmq',

@@ -9,6 +9,7 @@ import type { BridgeStates } from './bridge-states.js'
 import type { CommandPort } from './command-port.js'
 import type { DeliverySpans } from './delivery-spans.js'
 import type { HistoryFeeds } from './history-feeds.js'
+import type { LoopGuard } from './loop-guard.js'
 import type { Presence } from './presence.js'
 import type { RefusalNotices } from './refusal-notices.js'
 import type { Restoration } from './restoration.js'
@@ -32,6 +33,7 @@ export interface BrokerParts {
   readonly presence: Presence
   readonly refusals: RefusalNotices
   readonly bridges: BridgeStates
+  readonly loops: LoopGuard
   readonly sessions: Sessions
   readonly handshake: AedesHandshake
   readonly restoration: Pick<Restoration, 'isOver' | 'afterwards' | 'delays' | 'wait'>

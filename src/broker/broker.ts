@@ -33,6 +33,7 @@ import type { CommandPort } from './command-port.js'
 import { DeliverySpans, type DeliverySpansOptions } from './delivery-spans.js'
 import { DirectPublisher, type PublishReceipt, ratesOf } from './direct-publisher.js'
 import type { HistoryFeeds } from './history-feeds.js'
+import { LoopGuard } from './loop-guard.js'
 import { PacketDispatcher } from './packet-dispatcher.js'
 import { Presence } from './presence.js'
 import { RefusalNotices } from './refusal-notices.js'
@@ -49,7 +50,7 @@ export type { ServiceClient, ServicePublish, TopicService } from './topic-servic
 
 export interface BrokerOptions {
   /** `brokerId` ascends with every start of the hub. Read at the start. */
-  readonly identity: { readonly brokerId: string }
+  readonly identity: { readonly brokerId: string; readonly hubId: string }
   readonly version: string
   readonly work: Work
   readonly authority: BrokerAuthority
@@ -175,6 +176,7 @@ export class Broker
       ...{ policy, presence, refusals, bridges, sessions, handshake: this.#handshake, restoration, clock, log, sink },
       limits: { ...options.clients, sessionExpiry: sessionAgeMs === 0 ? Infinity : Math.ceil(sessionAgeMs / 1_000) },
       ...{ reader: new PublishReader(), feeds: undefined, commands: undefined, services: this.services },
+      loops: new LoopGuard(options.identity),
       spans: options.traces && new DeliverySpans({ ...options.traces, counters, clock, log }),
       tooLarge: clientId => this.#dropped('too_large', clientId),
     }
@@ -230,6 +232,11 @@ export class Broker
   /** Publishes for a caller without an MQTT connection, as {@link DirectPublisher.publish} does. */
   publishDirectly(user: string, messages: readonly Outward[], key?: RequestKey): Promise<PublishReceipt> {
     return this.#direct.publish(user, messages, key)
+  }
+
+  /** Publishes what comes from another broker, as {@link DirectPublisher.publishFrom} does. */
+  publishFrom(clientId: string, user: string, message: Outward): Promise<void> {
+    return this.#direct.publishFrom(clientId, user, message)
   }
 
   /** Sets what opens feeds for subscriptions to history, before the first client connects. Returns what is retained. */

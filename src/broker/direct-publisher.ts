@@ -83,6 +83,27 @@ export class DirectPublisher {
     }
   }
 
+  /**
+   * Publishes a message that comes from another broker, by the rules of a user, who is empty where everything is allowed.
+   * Resolves when it is on disk and distributed; several are published in the order of the calls. Rejects with
+   * `forbidden` when the rules do not allow it, with another error when it is not kept.
+   */
+  publishFrom(clientId: string, user: string, message: Outward): Promise<void> {
+    const { authority, refusals, sink } = this.#options
+    const { topic } = message
+    const access = user === '' ? undefined : authority.access(user, clientId)
+    const fault = publishFault(topic) ?? (user === '' || access?.mayPublish(topic) ? undefined : notAllowed)
+    if (fault !== undefined) {
+      const reason = fault === notAllowed ? (faultOf(access?.publish(topic), user) ?? fault) : fault
+      refusals.refusedRequest(clientId, user, topic, reason, 1)
+      return Promise.reject(new HubError('forbidden', `${topic} may not be published to: ${reason}`))
+    }
+    return new Promise((resolve, reject) => {
+      const settle: PendingPublish['settle'] = error => (error ? reject(error) : resolve())
+      sink.accept({ ...message, clientId, user, packetId: 0, isAwaited: true, settle }, true)
+    })
+  }
+
   /** Publishes messages that have no sequence number yet, in one go: they follow each other in the spool. */
   async #send(
     user: string,
@@ -160,6 +181,7 @@ export class DirectPublisher {
 }
 
 const dollar = 36
+const notAllowed = 'the user is not known'
 
 /** Returns the error of a request of which the spool has refused messages. */
 function refused(errors: ReadonlyMap<number, Error>, sequences: readonly number[]): Error {

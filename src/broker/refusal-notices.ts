@@ -132,6 +132,11 @@ export class RefusalNotices {
     this.#show(clientId, user, 'publish', topic, reason)
   }
 
+  /** Counts a message that this hub has sent away before, and that is not taken again. */
+  looped(): void {
+    this.#options.counters.refuse('loop')
+  }
+
   /** Clears the refusals of a client that is removed. Returns whether there were any. */
   remove(user: string, clientId: string): boolean {
     return this.#pages.remove(clientId, user)

@@ -81,10 +81,10 @@ export function loadSettings({
     const mistakes = parsed === undefined ? (kind.mistakes?.(value) ?? []) : []
     for (const [index, mistake] of mistakes) problems.push(`${key}: ${placeOf(from, key, index)}: ${mistake}`)
     if (parsed === undefined && mistakes.length === 0) {
-      // An outlet may hold a password in any of its members.
+      // An outlet or inlet may hold a password in any of its members.
       const given = kind.isSecret
         ? '***'
-        : key === 'outlets'
+        : key === 'outlets' || key === 'inlets'
           ? 'something else'
           : key.endsWith('.url')
             ? showUrl(value)
@@ -234,7 +234,8 @@ const hinted = keys.filter(key => key !== 'auth.anonymous')
 const shown = (key: SettingKey, value: unknown = settingsTable[key].default) => {
   if (key === 'mapping' || value === '') return ''
   if ((settingsTable[key].kind as SettingKind<unknown>).isSecret) return '***'
-  if (key === 'outlets') return (value as readonly OutletSetting[]).map(({ name }) => String(name)).join(', ')
+  if (key === 'outlets' || key === 'inlets')
+    return (value as readonly OutletSetting[]).map(({ name }) => String(name)).join(', ')
   if (typeof value === 'number' && settingsTable[key].kind.allowed.startsWith('a size')) return showSize(value)
   if (settingsTable[key].kind === (duration as unknown)) return showTime(value as number)
   if (Array.isArray(value)) return value.join(', ')
@@ -312,6 +313,7 @@ const chapters: Readonly<Record<Subject, string>> = {
   presets: 'Payloads and mapping',
   time: 'Payloads and mapping',
   values: 'Payloads and mapping',
+  inlets: 'Inlets',
   outlets: 'Outlets',
   notify: 'Notifications',
   otel: 'OpenTelemetry',

@@ -3,8 +3,17 @@ import type { SettingKind } from './kinds.js'
 /** One outlet of the settings: `name`, `kind`, `topics` and what the kind needs, unchecked. */
 export type OutletSetting = Readonly<Record<string, unknown>>
 
+/** One inlet of the settings, unchecked. */
+export type InletSetting = OutletSetting
+
 /** Maximum number of outlets: each reads the spool alone. */
 const maxOutlets = 20
+
+/** A list of maps, or the JSON of one. */
+export const inletList: SettingKind<readonly InletSetting[]> = {
+  allowed: `a list of at most ${maxOutlets} inlets, each with name, url and topics (docs/bridge.md)`,
+  parse: given => outletList.parse(given),
+}
 
 /** A list of maps, or the JSON of one. Which members are allowed depends on the kind of each outlet. */
 export const outletList: SettingKind<readonly OutletSetting[]> = {

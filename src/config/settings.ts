@@ -18,7 +18,7 @@ import {
   url,
 } from './kinds.js'
 import { type MappingRule, mappingRules } from './mapping-rule.js'
-import { type OutletSetting, outletList } from './outlet-setting.js'
+import { type InletSetting, inletList, type OutletSetting, outletList } from './outlet-setting.js'
 
 /** Words that say that there is no value. */
 const usualAbsent: readonly string[] = [
@@ -52,7 +52,7 @@ export {
   ruleMistakes,
   timesOf,
 } from './mapping-rule.js'
-export type { OutletSetting } from './outlet-setting.js'
+export type { InletSetting, OutletSetting } from './outlet-setting.js'
 
 /** Units of the sample devices (`npm run devices`), which publish on the topics of the default mapping. */
 const sampleUnits = {
@@ -488,6 +488,11 @@ export const settingsTable = {
     list(word => word.length <= 16, 'words with commas between'),
     usualAbsent,
     'Words that say that there is no value, in any case. They are not stored, unless the field has other texts.',
+  ),
+  inlets: row(
+    inletList,
+    [] as readonly InletSetting[],
+    'Other MQTT brokers whose messages are published here: a list of name, url and topics (docs/bridge.md). The other broker keeps the session while the hub is away. A change needs a restart.',
   ),
   outlets: row(
     outletList,

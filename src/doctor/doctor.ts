@@ -9,6 +9,7 @@ import { certificates } from './certificates.js'
 import { deadLetters } from './dead-letters.js'
 import { disk } from './disk.js'
 import { type Check, type Examined, type Finding, fine, problem } from './finding.js'
+import { inlets } from './inlets.js'
 import { kafka } from './kafka.js'
 import { machine } from './machine.js'
 import { outlets } from './outlets.js'
@@ -57,6 +58,7 @@ const checks: readonly (readonly [name: string, check: Check])[] = [
   ['RabbitMQ', rabbitmq],
   ['Kafka', kafka],
   ['outlets', outlets],
+  ['inlets', inlets],
   ['certificates', certificates],
   ['users', users],
 ]

@@ -51,10 +51,17 @@ export class HubHealth {
   }
 }
 
+/** A part that knows a condition of the hub. */
+interface Alarmed {
+  readonly alarm: AlarmCheck
+}
+
 export interface HubConditionOptions extends Omit<HubHealthOptions, 'alarms'>, Omit<MetricSources, OwnSources> {
   readonly checks: readonly (AlarmCheck | undefined)[]
   readonly spool: HubHealthOptions['spool'] & MetricSources['spool']
-  readonly broker: HubHealthOptions['broker'] & MetricSources['broker']
+  readonly broker: HubHealthOptions['broker'] & MetricSources['broker'] & Alarmed
+  readonly inlets: MetricSources['inlets'] & Alarmed
+  readonly auditLog: MetricSources['auditLog'] & Alarmed
   readonly pipeline: HubHealthOptions['pipeline'] & MetricSources['pipeline'] & AlarmListener
   readonly incidents: MetricSources['incidents']
   readonly counters: Counters
@@ -68,14 +75,19 @@ type OwnSources = 'alarms' | 'eventLoopDelay' | keyof HubHealthOptions
 export class HubCondition {
   readonly health: HubHealth
   readonly metrics: Metrics
+  /** Views of the condition over HTTP. */
+  readonly views: { readonly health: HubHealth; readonly metrics: Metrics }
   /** In the order of the start. */
   readonly parts: readonly Part[]
 
   constructor({ checks, counters, log, ...sources }: HubConditionOptions) {
-    const alarms = new Alarms({ checks: checks.filter(check => check !== undefined), listener: sources.pipeline, log })
+    const { auditLog, broker, inlets, pipeline } = sources
+    const all = [...checks, auditLog.alarm, broker.alarm, inlets.alarm].filter(check => check !== undefined)
+    const alarms = new Alarms({ checks: all, listener: pipeline, log })
     const eventLoopDelay = new EventLoopDelay(performance)
     this.metrics = new Metrics(counters, { ...sources, alarms, eventLoopDelay })
     this.health = new HubHealth({ ...sources, alarms })
+    this.views = { health: this.health, metrics: this.metrics }
     this.parts = [alarms, eventLoopDelay]
   }
 }

@@ -44,6 +44,9 @@ export const propertyId = {
   sharedAvailable: 0x2a,
 } as const
 
+/** User property with the ids of the hubs that a message has passed: once for each, in their order. */
+export const viaProperty = 'telehub-via'
+
 /** Bytes that the encoded properties of one message may have: with the message's names they must fit AMQP headers. */
 export const maxPropertyBytes = 16_384
 

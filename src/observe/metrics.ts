@@ -24,12 +24,22 @@ export interface MetricSources {
   readonly spool: { readonly bytes: number }
   readonly shadows: { readonly count: number; readonly bytes: number; readonly requests: ReadonlyMap<string, number> }
   readonly feeds: { readonly count: number }
+  readonly inlets: { numbers(): readonly InletNumbers[] }
   readonly commands: { readonly open: number }
   readonly eventLoopDelay: EventLoopDelay
   readonly alarms: Alarms
   readonly incidents: Incidents
   readonly auditLog: AuditLog
   readonly pipeline: { numbers(): Promise<ProcessorNumbers> }
+}
+
+/** Messages of an inlet since the start, by outcome, and whether its broker answers. */
+export interface InletNumbers {
+  readonly inlet: string
+  readonly isConnected: boolean
+  readonly taken: number
+  readonly refused: number
+  readonly looped: number
 }
 
 /** Numbers of the processor thread. */
@@ -98,6 +108,7 @@ export class Metrics {
       spool,
       shadows,
       feeds,
+      inlets,
       eventLoopDelay,
       alarms: alarm,
       incidents,
@@ -207,6 +218,27 @@ export class Metrics {
       () => counters.spansLost,
     )
     counter('telehub_points_total', 'Points written to the store', () => counters.points)
+    new Counter({
+      name: 'telehub_inlet_messages_total',
+      help: 'Messages of other brokers, by inlet and outcome: taken, refused (rules of the user, topic), looped (they had been here)',
+      labelNames: ['inlet', 'outcome'],
+      registers,
+      collect() {
+        this.reset()
+        for (const { inlet, taken, refused, looped } of inlets.numbers())
+          for (const [outcome, count] of Object.entries({ taken, refused, looped })) this.inc({ inlet, outcome }, count)
+      },
+    })
+    new Gauge({
+      name: 'telehub_inlet_connected',
+      help: 'Whether the broker of an inlet answers',
+      labelNames: ['inlet'],
+      registers,
+      collect() {
+        this.reset()
+        for (const { inlet, isConnected } of inlets.numbers()) this.set({ inlet }, isConnected ? 1 : 0)
+      },
+    })
     new Counter({
       name: 'telehub_commands_total',
       help: 'Commands to devices: asked, by how they ended (answered, delivered, failed, expired, cancelled, sent), late answers, and dropped answers to back ends',

@@ -10,6 +10,7 @@ import {
   type ClientPresence,
   type Device,
   isAssignedClientId,
+  isInletClientId,
   type Message,
   requestClientId,
 } from '../model.js'
@@ -185,7 +186,8 @@ export class Registry {
       return
     }
     // A client without an id of its own is in the list while it is connected; a user who publishes over HTTP is none.
-    if (isAssignedClientId(clientId) || clientId === requestClientId(user)) return
+    // An inlet speaks for devices of another broker.
+    if (isAssignedClientId(clientId) || clientId === requestClientId(user) || isInletClientId(clientId)) return
     this.#add({ clientId, user, online: false, since: receivedAt, lastSeen: receivedAt, messages: 1 })
   }
 

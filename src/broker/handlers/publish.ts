@@ -35,7 +35,7 @@ export function handlePublish(client: Client, codec: PacketCodec, session: Sessi
     (client.lastTopic.isPermitted(topic, access) ? undefined : broker.policy.publishFault(client, topic))
   if (fault) {
     if (reader.fault) refuse(client, codec, topic, qos, packetId, fault)
-    else if (broker.bridges.takes(client, topic, payload)) acceptBridgeState(client, session, qos, packetId)
+    else if (broker.bridges.takes(client, topic, payload)) acknowledgeUnkept(client, session, qos, packetId)
     else if (!topic.startsWith(commandTopics) && !isRequest(topic)) refuse(client, codec, topic, qos, packetId, fault)
     else {
       const { id, user, name } = client
@@ -49,6 +49,11 @@ export function handlePublish(client: Client, codec: PacketCodec, session: Sessi
         fault,
       })
     }
+    return
+  }
+  if (properties !== undefined && broker.loops.has(properties)) {
+    broker.refusals.looped()
+    acknowledgeUnkept(client, session, qos, packetId)
     return
   }
   if (client.shownAs === '') broker.presence.seen(client)
@@ -151,8 +156,8 @@ function refuse(client: Client, codec: PacketCodec, topic: string, qos: QoS, pac
   if (qos > 0 || topic.charCodeAt(0) === 36) client.connection.end()
 }
 
-/** Acknowledges the state that a bridge reports, which is not spooled. */
-function acceptBridgeState(client: Client, session: Session, qos: QoS, packetId: number): void {
+/** Acknowledges a publish that is not spooled: the state that a bridge reports, or a message that was here before. */
+function acknowledgeUnkept(client: Client, session: Session, qos: QoS, packetId: number): void {
   if (qos === 1) client.acknowledge(qos, packetId)
   else if (qos === 2) {
     client.broker.sessions.receive(
