@@ -48,7 +48,7 @@ export class CopiedDeadLetters implements DeadLetters {
     await this.#own.put(letters)
     const records = letters.map(letter => letterRecord(names.dead, letter.message, hubId, headersOf(letter)))
     // A letter that is too large for the topic is in the files all the same.
-    await producer.send(records)
+    await producer.sendAll(records)
   }
 
   list(filter: DeadLetterFilter, limit: number): Promise<readonly DeadLetter[]> {
@@ -87,13 +87,13 @@ export class SentDeadLetters implements DeadLetters {
           : letterForHub(topic, letter.message, headersOf(letter)),
       )
     }
-    const refused = await producer.send(records)
+    const refused = await producer.sendAll(records)
     for (const [i, { reason, detail }] of refused) {
       const { message } = letters[i] as DeadLetter
       // The payload is in the topic it came from as long as that is kept; the letter at least says so.
       const small = { ...message, payload: Buffer.alloc(0) }
       const why = { ...headersOf(letters[i] as DeadLetter), detail: `${reason}: ${detail}; ${messageId(message)}` }
-      await producer.send([letterRecord(names.dead, small, hubId, why)])
+      await producer.sendAll([letterRecord(names.dead, small, hubId, why)])
     }
   }
 

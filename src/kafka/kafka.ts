@@ -5,7 +5,7 @@ import type { MicrosecondClock } from '../runtime/time.js'
 import { accessOf, type KafkaLogin } from './access.js'
 import { type ClusterLook, KafkaClient, type TopicRules } from './client.js'
 import { CopiedDeadLetters, SentDeadLetters } from './dead-letters.js'
-import { type ClusterListener, KafkaProducer } from './producer.js'
+import { type ClusterListener, KafkaProducer, outcomesOf } from './producer.js'
 import { KafkaReader } from './reader.js'
 import { batchRecords, messageRecord, type OutgoingRecord, plainRecord } from './records.js'
 import { recordTopics, type TopicNames, type TopicOptions, topicNames } from './topics.js'
@@ -77,6 +77,7 @@ export class Kafka implements QueueServer {
 
   async publish(messages: readonly Message[]): Promise<void> {
     const outcomes = await this.bridge(messages)
+    if (outcomes?.includes('retry')) throw new HubError('queue_unavailable', 'Kafka: not all partitions take messages')
     const bad = outcomes?.find((outcome): outcome is Rejection => typeof outcome === 'object')
     if (bad) throw new HubError('queue_unavailable', `Kafka: ${bad.detail}`)
   }
@@ -88,8 +89,10 @@ export class Kafka implements QueueServer {
   async #bridgeEach(messages: readonly Message[]): Promise<readonly Outcome[] | undefined> {
     const { hubId } = this.#options
     const { telemetry } = this.#names
-    const refused = await this.#producer.send(messages.map(message => messageRecord(telemetry, message, hubId)))
-    return refused.size === 0 ? undefined : messages.map((_, i) => refused.get(i) ?? 'ack')
+    return outcomesOf(
+      await this.#producer.send(messages.map(message => messageRecord(telemetry, message, hubId))),
+      messages,
+    )
   }
 
   async #bridgeBatches(messages: readonly Message[]): Promise<readonly Outcome[] | undefined> {
@@ -117,27 +120,30 @@ export class Kafka implements QueueServer {
         at += record.count
       }
     }
-    const refused = await this.#producer.send(records)
-    if (refused.size === 0) return undefined
-    const rejections = new Map<Message, Rejection>()
+    const { refused, missing } = await this.#producer.send(records)
+    if (refused.size + missing.size === 0) return undefined
+    const outcomes = new Map<Message, Outcome>()
+    for (const i of missing) for (const message of contents[i] as readonly Message[]) outcomes.set(message, 'retry')
     for (const [i, rejection] of refused) {
-      const [...some] = contents[i] as readonly Message[]
-      if (some.length === 1) rejections.set(some[0] as Message, rejection)
-      else await this.#bridgeSingly(some, rejections)
+      const some = contents[i] as readonly Message[]
+      if (some.length === 1) outcomes.set(some[0] as Message, rejection)
+      else await this.#bridgeSingly(some, outcomes)
     }
-    return messages.map(message => rejections.get(message) ?? 'ack')
+    return messages.map(message => outcomes.get(message) ?? 'ack')
   }
 
   /** Sends the messages of a batch that was too large in records of their own, and enters those that still are. */
-  async #bridgeSingly(messages: readonly Message[], rejections: Map<Message, Rejection>): Promise<void> {
+  async #bridgeSingly(messages: readonly Message[], outcomes: Map<Message, Outcome>): Promise<void> {
     const { hubId } = this.#options
     const records = messages.flatMap(message => [...batchRecords(this.#names.batches, [message], hubId)])
-    for (const [i, rejection] of await this.#producer.send(records)) rejections.set(messages[i] as Message, rejection)
+    const { refused, missing } = await this.#producer.send(records)
+    for (const i of missing) outcomes.set(messages[i] as Message, 'retry')
+    for (const [i, rejection] of refused) outcomes.set(messages[i] as Message, rejection)
   }
 
   async publishReceipts(hub: string, body: Buffer): Promise<void> {
     const topic = await this.receiptsOf(hub)
-    if (topic !== undefined) await this.#side.send([plainRecord(topic, body)])
+    if (topic !== undefined) await this.#side.sendAll([plainRecord(topic, body)])
   }
 
   /** Returns the topic for the receipts of a hub; undefined when there is none, so that the hub hears nothing. */

@@ -1,4 +1,5 @@
-import type { Rejection } from '../model.js'
+import type { HubError } from '../errors.js'
+import type { Message, Outcome, Rejection } from '../model.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
 import { codeOf, type KafkaClient, type Producer, type TopicRules, unavailable, type WantedTopic } from './client.js'
 import type { OutgoingRecord } from './records.js'
@@ -35,6 +36,18 @@ interface PartitionLane {
   readonly partition: number
   readonly records: OutgoingRecord[]
   readonly indexes: number[]
+  /** Number of records, from the first on, that the cluster has kept or will never take. */
+  done: number
+}
+
+/** What became of records, by their index; the cluster has kept all others. */
+export interface Sent {
+  /** Records that the cluster will never take. */
+  readonly refused: ReadonlyMap<number, Rejection>
+  /** Records that have to be sent again. Of some of these it is not known whether the cluster has kept them. */
+  readonly missing: ReadonlySet<number>
+  /** Why they have to be; undefined when there are none. */
+  readonly failure: HubError | undefined
 }
 
 /**
@@ -62,12 +75,19 @@ export class KafkaProducer {
   }
 
   /**
-   * Resolves when the cluster has kept all records, behind those of earlier calls, but for those that it will never
-   * take: these are returned, with the reason, by their index. Rejects with `queue_unavailable` when any other may be
-   * missing: then all must be sent again, of which the cluster may have kept some.
+   * Sends records behind those of earlier calls. Resolves when the cluster has kept all, but for those that it will never
+   * take, and those that have to be sent again: what waits behind a failure in a partition, while others may work.
+   * Rejects with `queue_unavailable` when all have to be sent again.
    */
-  send(records: readonly OutgoingRecord[]): Promise<ReadonlyMap<number, Rejection>> {
+  send(records: readonly OutgoingRecord[]): Promise<Sent> {
     return this.#turns.run(() => this.#send(records))
+  }
+
+  /** As `send`, but rejects when any record has to be sent again. */
+  async sendAll(records: readonly OutgoingRecord[]): Promise<ReadonlyMap<number, Rejection>> {
+    const { refused, failure } = await this.send(records)
+    if (failure) throw failure
+    return refused
   }
 
   /**
@@ -91,9 +111,11 @@ export class KafkaProducer {
     await this.#giveUp()
   }
 
-  async #send(records: readonly OutgoingRecord[]): Promise<ReadonlyMap<number, Rejection>> {
+  async #send(records: readonly OutgoingRecord[]): Promise<Sent> {
     const refused = new Map<number, Rejection>()
-    if (records.length === 0) return refused
+    const missing = new Set<number>()
+    if (records.length === 0) return { refused, missing, failure: undefined }
+    let reason: unknown
     try {
       const connected = await this.#connection()
       for (let from = 0, to = 0; from < records.length; from = to) {
@@ -102,20 +124,34 @@ export class KafkaProducer {
           bytes += (records[to] as OutgoingRecord).bytes
           if (to > from && bytes > this.#options.windowBytes) break
         }
+        // Behind a failure nothing more is sent, or records of a partition would be overtaken.
+        if (reason !== undefined) {
+          for (let i = from; i < to; i++) missing.add(i)
+          continue
+        }
         const lanes = this.#lanes(connected, records, from, to)
         const results = await Promise.allSettled(lanes.map(lane => sendLane(connected.producer, lane, refused)))
-        // Only when no other request is under way may another producer take over.
-        const failed = results.find(result => result.status === 'rejected')
-        if (failed) throw failed.reason
+        for (const [i, result] of results.entries()) {
+          if (result.status === 'fulfilled') continue
+          reason ??= result.reason
+          const { indexes, done } = lanes[i] as PartitionLane
+          for (const index of indexes.slice(done)) missing.add(index)
+        }
       }
-      this.#listener.onCluster(true)
-      return refused
     } catch (error) {
-      await this.#giveUp()
-      const failure = unavailable(error)
-      this.#listener.onCluster(false, failure.message)
-      throw failure
+      reason = error
+      for (const i of records.keys()) missing.add(i)
     }
+    if (reason === undefined) {
+      this.#listener.onCluster(true)
+      return { refused, missing, failure: undefined }
+    }
+    // Only now, when no other request is under way, may another producer take over.
+    await this.#giveUp()
+    const failure = unavailable(reason)
+    this.#listener.onCluster(false, failure.message)
+    if (missing.size === records.length) throw failure
+    return { refused, missing, failure }
   }
 
   #lanes(connected: Connected, records: readonly OutgoingRecord[], from: number, to: number): PartitionLane[] {
@@ -127,7 +163,7 @@ export class KafkaProducer {
       const name = `${partition} ${topic}`
       let lane = lanes.get(name)
       if (!lane) {
-        lane = { topic, partition, records: [], indexes: [] }
+        lane = { topic, partition, records: [], indexes: [], done: 0 }
         lanes.set(name, lane)
       }
       lane.records.push(record)
@@ -170,6 +206,12 @@ export class KafkaProducer {
   }
 }
 
+/** Returns the outcomes of messages of which each is a record; undefined: the cluster has kept all. */
+export function outcomesOf({ refused, missing }: Sent, messages: readonly Message[]): readonly Outcome[] | undefined {
+  if (refused.size + missing.size === 0) return undefined
+  return messages.map((_, i) => refused.get(i) ?? (missing.has(i) ? 'retry' : 'ack'))
+}
+
 /** Sends the records of a lane, request after request. Enters those that are too large, with the reason. */
 async function sendLane(producer: Producer, lane: PartitionLane, refused: Map<number, Rejection>): Promise<void> {
   for (let from = 0, to = 0; from < lane.records.length; from = to) {
@@ -179,6 +221,7 @@ async function sendLane(producer: Producer, lane: PartitionLane, refused: Map<nu
       if (to > from && bytes > requestBytes) break
     }
     await sendPart(producer, lane, { from, to }, refused)
+    lane.done = to
   }
 }
 

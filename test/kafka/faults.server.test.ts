@@ -142,6 +142,26 @@ t.test('a partition moves to another broker while messages flow', async t => {
   isWhole(t, found, 1_000)
 })
 
+t.test('while a partition has no leader the others take their messages once', async t => {
+  const prefix = freshPrefix()
+  // One copy of each partition: nobody takes over for a broker that is away.
+  const kafka = hubKafka(cluster, { prefix, partitions: 3, rules: { create: true, replication: 1 } })
+  t.teardown(() => kafka.stop())
+  await kafka.publish(some(1, 60))
+  await cluster.down(2)
+  let left = some(61, 60)
+  for (let turn = 0; turn < 2; turn++) {
+    const outcomes = await kafka.bridge(left).catch(() => left.map(() => 'retry' as const))
+    left = left.filter((_, i) => outcomes?.[i] === 'retry')
+  }
+  t.ok(left.length > 0 && left.length < 60, `${left.length} wait`)
+  await cluster.up(2)
+  t.equal(await publishing(() => kafka.publish(left)), 0)
+  const found = await sequences(t, `${prefix}telemetry`, 120)
+  isWhole(t, found, 120)
+  t.equal(found.length, 120)
+})
+
 t.test('a broker goes and comes back, and then all do', async t => {
   const prefix = freshPrefix()
   const told: boolean[] = []
