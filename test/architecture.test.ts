@@ -88,7 +88,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   // Who is told of alerts.
   notify: ['access', 'alerts', 'config', 'disk', 'observe', 'runtime'],
   // Other systems that get what devices publish: what all have in common, and a file for each kind.
-  outlets: ['config', 'dead-letters', 'disk', 'observe', 'queue', 'remote', 'runtime'],
+  outlets: ['config', 'dead-letters', 'disk', 'kafka', 'observe', 'queue', 'remote', 'runtime'],
   // The processor thread, and its link to the broker thread.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'access', 'users', 'broker', 'queue', 'spool', 'store', 'accounting'],
@@ -188,7 +188,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   spool: ['spool.ts', 'ingest.ts', 'cursors.ts'],
   accounting: ['balance-sheet.ts', 'ledgers.ts', 'receipts.ts'],
   rabbitmq: ['rabbitmq.ts', 'service-queue.ts'],
-  kafka: ['kafka.ts'],
+  kafka: ['kafka.ts', 'outlet.ts'],
   'dead-letters': ['dead-letters.ts'],
   sessions: ['sessions.ts', 'fan-out.ts', 'session-name.ts'],
   transport: ['connections.ts', 'listeners.ts', 'tls.ts'],

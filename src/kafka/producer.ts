@@ -41,7 +41,7 @@ interface PartitionLane {
 }
 
 /** What became of records, by their index; the cluster has kept all others. */
-export interface Sent {
+export interface SentRecords {
   /** Records that the cluster will never take. */
   readonly refused: ReadonlyMap<number, Rejection>
   /** Records that have to be sent again. Of some of these it is not known whether the cluster has kept them. */
@@ -79,7 +79,7 @@ export class KafkaProducer {
    * take, and those that have to be sent again: what waits behind a failure in a partition, while others may work.
    * Rejects with `queue_unavailable` when all have to be sent again.
    */
-  send(records: readonly OutgoingRecord[]): Promise<Sent> {
+  send(records: readonly OutgoingRecord[]): Promise<SentRecords> {
     return this.#turns.run(() => this.#send(records))
   }
 
@@ -111,7 +111,7 @@ export class KafkaProducer {
     await this.#giveUp()
   }
 
-  async #send(records: readonly OutgoingRecord[]): Promise<Sent> {
+  async #send(records: readonly OutgoingRecord[]): Promise<SentRecords> {
     const refused = new Map<number, Rejection>()
     const missing = new Set<number>()
     if (records.length === 0) return { refused, missing, failure: undefined }
@@ -207,7 +207,10 @@ export class KafkaProducer {
 }
 
 /** Returns the outcomes of messages of which each is a record; undefined: the cluster has kept all. */
-export function outcomesOf({ refused, missing }: Sent, messages: readonly Message[]): readonly Outcome[] | undefined {
+export function outcomesOf(
+  { refused, missing }: SentRecords,
+  messages: readonly Message[],
+): readonly Outcome[] | undefined {
   if (refused.size + missing.size === 0) return undefined
   return messages.map((_, i) => refused.get(i) ?? (missing.has(i) ? 'retry' : 'ack'))
 }

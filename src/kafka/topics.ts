@@ -50,6 +50,6 @@ export function recordTopics(
 }
 
 /** Returns the topic that an outlet needs. */
-export function outletTopic(topic: string, { partitions, maxMessage }: TopicOptions): WantedTopic {
+export function outletTopic(topic: string, { partitions, maxMessage }: Omit<TopicOptions, 'prefix'>): WantedTopic {
   return { topic, partitions, config: { 'max.message.bytes': String(maxMessage) } }
 }
