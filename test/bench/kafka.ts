@@ -12,7 +12,7 @@ import { type MockCluster, startMockKafka } from '../services/kafka.js'
  * than a real one, so that what the hub adds shows the more. Turns alternate, as a machine is not always as fast.
  */
 
-const messages = 400_000
+const messages = 200_000
 const turns = 3
 const target = 0.8
 
