@@ -38,7 +38,8 @@ export class MqttOutlet implements Outlet {
   }
 
   async deliver(messages: readonly Message[], signal: AbortSignal): Promise<readonly Outcome[]> {
-    if (!this.#publisher || this.#publisher.isLost) this.#publisher = await RemotePublisher.connect(this.#address)
+    if (!this.#publisher || this.#publisher.isLost)
+      this.#publisher = await RemotePublisher.connect(this.#address, signal)
     const publisher = this.#publisher
     const stopped = () => void publisher.close()
     signal.addEventListener('abort', stopped, { once: true })

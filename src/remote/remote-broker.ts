@@ -75,6 +75,7 @@ export class RemotePublisher {
   readonly #waiting = new Set<(error: Error) => void>()
   /** Why the connection is gone. */
   #lost: Error | undefined
+  #ended: Promise<unknown> | undefined
   #free: number
   #next: (() => void)[] = []
 
@@ -88,19 +89,23 @@ export class RemotePublisher {
     client.on('close', () => lost(new Error('the connection was lost')))
   }
 
-  /** Connects. Rejects with the reason when the broker cannot be reached, or refuses. */
-  static connect(address: RemoteAddress): Promise<RemotePublisher> {
+  /** Connects. Rejects with the reason when the broker cannot be reached, or refuses; and when `signal` aborts. */
+  static connect(address: RemoteAddress, signal?: AbortSignal): Promise<RemotePublisher> {
     return new Promise((resolve, reject) => {
       const client = clientOf(address, { ...optionsOf(address), clean: true, reconnectPeriod: 0 })
       const fail = (error: Error) => {
+        signal?.removeEventListener('abort', stopped)
         client.removeAllListeners()
         client.on('error', () => {})
         client.end(true)
         reject(error)
       }
+      const stopped = () => fail(new Error('the attempt was given up'))
+      signal?.addEventListener('abort', stopped, { once: true })
       client.once('error', fail)
       client.once('close', () => fail(new Error('no connection')))
       client.once('connect', ({ properties }) => {
+        signal?.removeEventListener('abort', stopped)
         client.removeAllListeners('error')
         client.removeAllListeners('close')
         const limits = {
@@ -148,10 +153,10 @@ export class RemotePublisher {
     }
   }
 
-  /** Ends the connection. */
+  /** Ends the connection. Resolves when that is over. */
   async close(): Promise<void> {
     this.#fail(new Error('the outlet was closed'))
-    await this.#client.endAsync(true).catch(() => {})
+    await this.#ended
   }
 
   get isLost(): boolean {
@@ -164,7 +169,9 @@ export class RemotePublisher {
     for (const reject of this.#waiting) reject(error)
     this.#waiting.clear()
     for (const resolve of this.#next.splice(0)) resolve()
-    this.#client.end(true)
+    const ended = new Promise<void>(resolve => void this.#client.end(true, {}, () => resolve()))
+    // The client may never call back for a connection that is over already.
+    this.#ended = Promise.race([ended, sleep(patienceMs, undefined, { ref: false })])
   }
 }
 

@@ -259,6 +259,22 @@ t.test(
   },
 )
 
+t.test('out: what the other hub does not allow is a dead letter of the outlet, and holds nothing up', async t => {
+  const users = await usersFile()
+  await users.add('site', ['allow publish plant/a', 'allow publish plant/b'])
+  const other = await startHub(t, users.settings)
+  const { host } = new URL(other.mqttUrl)
+  const hub = await startHub(t, outlet(`mqtt://site:${encodeURIComponent(passwordOf('site'))}@${host}`))
+  await publish(t, hub.mqttUrl, 'plant/a', 0, 3)
+  await publish(t, hub.mqttUrl, 'plant/secret', 0, 2)
+  await publish(t, hub.mqttUrl, 'plant/b', 0, 3)
+  const term = (name: string) => metric(hub, `telehub_outlet_messages{outlet="other",term="${name}"}`)
+  await eventually(async () => (await term('delivered')) === 6, 'the others are delivered')
+  t.equal(await term('refused'), 2)
+  t.notMatch(hub.log(), passwordOf('site'))
+  t.equal(await hub.stop(), 0)
+})
+
 t.test('mistakes of the settings are all said, and show no secret', async t => {
   const run = runCli([
     ...['check', '--data.dir', t.testdir()],
