@@ -24,7 +24,7 @@ t.test('a file is taken once, also as one that waits', async t => {
   t.same([queue.next(), queue.next(), queue.next(), queue.next()], ['long', 'new', 'short', undefined])
 })
 
-t.test('without times, the order of the names', async t => {
+t.test('without times, the order given', async t => {
   const queue = new FileQueue(['b', 'a'])
-  t.same([queue.nextThatWaits(), queue.next(), queue.next()], [undefined, 'a', 'b'])
+  t.same([queue.nextThatWaits(), queue.next(), queue.next()], [undefined, 'b', 'a'])
 })

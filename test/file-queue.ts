@@ -15,13 +15,14 @@ export class FileQueue {
   readonly #busy: string[]
   readonly #waiting: string[]
 
+  /** Files of which nothing is known stay in the order given. */
   constructor(files: readonly string[], times: FileTimes = new Map()) {
     const secondsOf = (file: string) => times.get(file)?.[0] ?? unknownSeconds
     const waits = (file: string) => {
       const [seconds, processorSeconds] = times.get(file) ?? [0, 0]
       return seconds > 0 && processorSeconds <= seconds * waitingPart
     }
-    const sorted = [...files].sort((a, b) => secondsOf(b) - secondsOf(a) || (a < b ? -1 : 1))
+    const sorted = [...files].sort((a, b) => secondsOf(b) - secondsOf(a))
     this.#busy = sorted.filter(file => !waits(file))
     this.#waiting = sorted.filter(waits)
   }

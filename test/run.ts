@@ -44,6 +44,8 @@ async function main(): Promise<number> {
     .map(file => relative(root, join(here, file)).replaceAll('\\', '/'))
     .filter(file => !values.unit || !needsServer(file))
     .filter(file => positionals.length === 0 || positionals.some(word => file.includes(nameInDist(word))))
+    // As long as nothing is known about them: those with servers take longer.
+    .sort((a, b) => Number(needsServer(b)) - Number(needsServer(a)) || (a < b ? -1 : 1))
   if (files.length === 0) {
     console.error(positionals.length > 0 ? `no test file matches ${positionals.join(' or ')}` : 'there is no test file')
     console.log('0 passed, 0 failed')
