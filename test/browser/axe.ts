@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type { Page } from 'playwright-core'
+import { eventually } from '../harness.js'
 
 /* Pages by the rules of axe-core (WCAG 2.2 A and AA, and best practice). */
 
@@ -29,7 +30,12 @@ export async function violationsLightAndDark(page: Page): Promise<readonly strin
 const settled = `new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve))).then(() =>
   Promise.all(document.getAnimations().filter(one => one instanceof CSSTransition).map(one => one.finished.catch(() => {}))))`
 
+/** What waits for the hub is dimmed meanwhile, below the contrast that axe asks for, and a busy hub takes its time. */
+const isComplete = `![...document.querySelectorAll('#connection:not([data-state="live"]), #detail[data-loading], ' +
+  '#balance[data-stale="true"]')].some(element => element.checkVisibility())`
+
 async function check(page: Page, options: { readonly runOnly?: readonly string[] }): Promise<readonly string[]> {
+  await eventually(() => page.evaluate<boolean>(isComplete), 'nothing on the page waits for the hub')
   // The document of an address keeps it until it is left.
   if (!(await page.evaluate<boolean>('"axe" in window'))) await page.evaluate(axe)
   // Everything else that it tells about a page is much, and nobody reads it.
