@@ -62,13 +62,13 @@ t.test('when most files fail, they are not run again', async t => {
 })
 
 t.test('the processor time of a file is that of all processes that it waited for', async t => {
-  const busy = 'while (process.cpuUsage().user < 3200000);'
+  const busy = 'for (let i = 0; process.cpuUsage().user < 1200000; ) for (let n = 0; n < 1e7; n++) i += n'
   const { report, written } = await run({
     'busy.mjs': `const child = spawn(process.execPath, ['-e', ${JSON.stringify(busy)}]); child.on('exit', pass)`,
     'idle.mjs': 'pass()',
   })
   const times = new Map(report.times)
-  t.ok((times.get('busy.mjs')?.[1] ?? 0) >= 3.2, `${times.get('busy.mjs')}`)
+  t.ok((times.get('busy.mjs')?.[1] ?? 0) > 1.1, `${times.get('busy.mjs')}`)
   t.ok((times.get('idle.mjs')?.[1] ?? 9) < (times.get('busy.mjs')?.[1] ?? 0))
   t.match(written, /Most processor time \(all: \d+ s\):\n +[\d.]+ s {2}busy\.mjs/)
 })

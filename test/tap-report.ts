@@ -26,7 +26,7 @@ const slowSeconds = 5
 const mostSlow = 15
 
 /** The same for seconds of processor time. */
-const busySeconds = 3
+const busySeconds = 1
 const mostBusy = 10
 
 /**
