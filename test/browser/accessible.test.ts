@@ -53,6 +53,16 @@ t.test('the pages of a home', async t => {
     await page.goto(`${hub.httpUrl}/#balance`)
     await page.locator('#dead li, #dead tr, #dead article').first().waitFor()
     t.same(await violationsLightAndDark(page), [], `Delivery, ${look}`)
+    // All parts of the balance at once, each wide enough to be named.
+    await page.route('**/api/balance?*', async route => {
+      const response = await route.fetch()
+      const part = width > 1_000 ? 1_000 : 0
+      const parts = { spool: 1_000, queue: 1_000, dead: part, dropped: part, refused: part }
+      await route.fulfill({ response, json: { ...(await response.json()), ...parts } })
+    })
+    await page.locator('.flow-large [data-part="queue"] span').waitFor()
+    t.same(await violationsLightAndDark(page), [], `Delivery, with messages in every place, ${look}`)
+    await page.unrouteAll({ behavior: 'ignoreErrors' })
     await page.goto(`${hub.httpUrl}/#explore`)
     await page.locator('.level-toggle').first().click()
     await page.locator('.levels .levels .level').first().waitFor()
