@@ -68,6 +68,9 @@ export class OutletRunner {
   #outlet: Outlet | undefined
   #running: Promise<void> = Promise.resolve()
   #isMet = false
+  /** Whether a delivery has succeeded since the target was last down, and whether the log says that it is down. */
+  #isWorking = false
+  #isToldDown = false
   /** When the first message in hand was received, in microseconds. */
   #inHand: number | undefined
   #fault = ''
@@ -231,7 +234,7 @@ export class OutletRunner {
       try {
         this.#outlet ??= await plan.target.open(this.#parts)
         const outcomes = await this.#outlet.deliver(messages, this.#abort.signal)
-        this.#isMet = true
+        this.#isMet = this.#isWorking = true
         return outcomes
       } catch (error) {
         const sentence = withoutSecrets(describe(error), plan.secrets)
@@ -248,8 +251,16 @@ export class OutletRunner {
 
   #changed({ name, state, detail }: CircuitState): void {
     const { log } = this.#options
-    if (state === 'up') log.info(`${name} is back`)
-    else log.warn(`${name} (${this.plan.target.shown}) is down: ${detail}; its messages wait in the spool`)
+    if (state === 'up') {
+      // Messages in hand that are given up end an attempt, too, and say nothing about the target.
+      if (this.#isWorking && this.#isToldDown) log.info(`${name} is back`)
+      if (this.#isWorking) this.#isToldDown = false
+      return
+    }
+    this.#isWorking = false
+    if (!this.#isToldDown)
+      log.warn(`${name} (${this.plan.target.shown}) is down: ${detail}; its messages wait in the spool`)
+    this.#isToldDown = true
   }
 }
 

@@ -182,6 +182,42 @@ t.test('a message that the target refuses is a dead letter of the outlet; a repl
   t.match(sheet, { received: 250, stored: 250, dead: 0, dropped: 0, residual: 0 })
 })
 
+t.test('one that is stuck holds the spool with an alarm; one that may skip does, counted and told', async t => {
+  const hanging = await receive(t, () => undefined)
+  const small = { 'spool.limit': '8MB', 'spool.segment': '65536' }
+  const payload = 'x'.repeat(1_000)
+  const hub = await startHub(t, { ...small, ...settingsOf(webhook(hanging.url, { whenFull: 'skip' })) })
+  const device = await connectMqtt(t, hub.mqttUrl, { reconnectPeriod: 100 })
+  for (let n = 0; n < 120; n++) {
+    await Promise.all(numbers(1, 100).map(() => device.publishAsync('s', payload, { qos: 1 })))
+    // Room is made four times a second. A client that is refused meanwhile sends again.
+    await new Promise(resolve => setTimeout(resolve, 50))
+  }
+  await device.endAsync()
+  const { balance } = await outletOf(hub)
+  t.ok(balance.skipped > 3_000, `${balance.skipped} skipped`)
+  t.equal(balance.residual, 0)
+  t.ok(balance.received >= 12_000, `${balance.received} received`)
+  t.equal(balance.skipped + balance.behind, balance.received)
+  const { body } = await hub.get<{ incidents: { kind: string; detail: string }[] }>('/readyz')
+  t.match(
+    body.incidents.find(({ kind }) => kind === 'outlet_skipped'),
+    { detail: /outlet hook was too far behind: it skipped \d+ messages/ },
+  )
+  t.equal(await hub.stop(), 0)
+
+  const waiting = await startHub(t, { ...small, ...settingsOf(webhook(hanging.url)) }, hub.dir)
+  t.match(await outletOf(waiting), { balance: { skipped: balance.skipped, residual: 0 } })
+  const alarms = await eventually(async () => {
+    const { body } = await waiting.get<{ alarms: { name: string; detail: string }[] }>('/readyz')
+    return body.alarms.some(({ name }) => name === 'outlets') && body.alarms
+  }, 'an alarm')
+  t.match(
+    alarms.find(({ name }) => name === 'outlets'),
+    { detail: /outlet hook holds \d+ % of spool.limit/ },
+  )
+})
+
 t.test('settings that are read again: taken out, it is forgotten; put in again, it is new', async t => {
   const receiver = await receive(t, ({ messages }) => (messages.some(({ topic }) => topic === 'bad') ? 400 : 200))
   const dir = await tempDir()
