@@ -1,12 +1,14 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import { fleet, notStored, perSecondText, type System, underLoad } from './sustained.js'
+import { fleet, notStored, perSecondText, type System, sample, underLoad } from './sustained.js'
 import { hubLimits, startHub } from './targets.js'
 
 /*
  * npm run bench -- outlets [--seconds 6]: what outlets cost the way from device to store, and what a frozen one costs the
- * others. All cases take turns, three rounds, each with a hub of its own that devices load as fast as they can.
+ * others. All cases take turns, three rounds, each with a hub of its own that devices load as fast as they can. A rate is
+ * what was received by the time until all of that was stored, or delivered.
  */
 
 interface Case {
@@ -74,10 +76,19 @@ async function measureCase({ working, frozen }: Case, seconds: number): Promise<
   const hub = await startHub([...hubLimits, '--outlets', JSON.stringify(outlets)])
   try {
     const system: System = { hub, backlogOf: notStored, pids: { hub: hub.pid } }
-    const before = receiver?.count() ?? 0
-    const { done } = await underLoad(system, seconds, [{ kind: 'readings', port: hub.port, ...fleet, rate: 0 }])
-    const delivered = ((receiver?.count() ?? 0) - before) / (seconds + 1)
-    return { stored: done, delivered }
+    const begin = performance.now()
+    await underLoad(system, seconds, [{ kind: 'readings', port: hub.port, ...fleet, rate: 0 }])
+    const { received } = await sample(hub)
+    const rateWhen = async (isDone: () => boolean | Promise<boolean>) => {
+      while (!(await isDone())) await sleep(20)
+      return (received / (performance.now() - begin)) * 1_000
+    }
+    // Devices come first while they send: what counts is when all that they have sent is through.
+    const [stored, delivered] = await Promise.all([
+      rateWhen(async () => notStored(await sample(hub)) <= 0),
+      receiver ? rateWhen(() => receiver.count() >= received) : 0,
+    ])
+    return { stored, delivered }
   } finally {
     await hub.stop()
     await receiver?.stop()
