@@ -28,6 +28,7 @@ const programs = {
   test: 'test/run.js',
   bench: 'test/bench/bench.js',
   proof: 'test/proof/proof.js',
+  simulate: 'test/simulate/simulate.js',
   readme: 'test/readme.js',
   pictures: 'test/pictures.js',
   sbom: 'test/sbom.js',
