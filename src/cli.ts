@@ -113,10 +113,11 @@ async function runProcess(settings: Settings, read: () => Settings): Promise<nev
     stop = await startProcess(next, log)
     log.info('settings read again; the consumer was restarted')
   })
-  const place = (url: string) => new URL(url).host
-  const queue = settings['rabbitmq.url']
-    ? `RabbitMQ ${place(settings['rabbitmq.url'])}`
-    : `Kafka ${settings['kafka.brokers'].join(',')}`
+  const place = (...urls: readonly string[]) => urls.map(url => new URL(url).host).join(', ')
+  const queue =
+    settings['rabbitmq.url'].length > 0
+      ? `RabbitMQ ${place(...settings['rabbitmq.url'])}`
+      : `Kafka ${settings['kafka.brokers'].join(',')}`
   process.stdout.write(`telehub process ready · ${queue} → InfluxDB ${place(settings['influx.url'])}\n`)
   await signalled
   await reloads.end()

@@ -26,6 +26,7 @@ const codes = {
   queue_unavailable: 503,
   outlet_unavailable: 503,
   queue_clash: 500,
+  hub_clash: 500,
   processor_down: 503,
   stopping: 503,
 } as const
@@ -93,7 +94,10 @@ export function describe(error: unknown): string {
 /** Replaces user names and passwords of the URLs in a text by `***`: `amqp://guest:guest@mq` becomes `amqp://***@mq`. */
 export function withoutPasswords(text: string): string {
   // Up to the last @: an unescaped password may hold an @ or a slash. A quote ends a text in JSON.
-  return text.includes('://') ? text.replace(/\b([a-z][a-z\d+.-]{0,30}:\/\/)(?:\\"|[^\s"])*@/gi, '$1***@') : text
+  // Another URL may follow a comma.
+  return text.includes('://')
+    ? text.replace(/\b([a-z][a-z\d+.-]{0,30}:\/\/)(?:\\"|(?!,[a-z][a-z\d+.-]{0,30}:\/\/)[^\s"])*@/gi, '$1***@')
+    : text
 }
 
 /** Returns the code, such as ENOSPC, by which drivers mark system errors. Undefined for anything else. */

@@ -59,7 +59,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
 
   // The data directory: which hub this is, and a lock that keeps a second one out.
   const lock = new DataDirLock({ dir, version, log })
-  const identity = new Identity({ dir, incidents, log })
+  const identity = new Identity({ dir, version, incidents, log })
 
   // Who may do what: users with their rules, logins of browsers, bans of those who guess.
   const admission = new Admission(settings, dir, { clock, audit, incidents, log })

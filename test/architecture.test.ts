@@ -77,7 +77,9 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   edits: ['config', 'disk', 'observe', 'runtime'],
   boards: ['config', 'contract', 'disk', 'edits', 'observe', 'runtime'],
   accounting: ['disk', 'observe', 'queue', 'runtime'],
-  rabbitmq: ['queue', 'runtime'],
+  // The port between the hubs of a cluster, and what a hub knows of the others. RabbitMQ is behind the port.
+  cluster: ['config', 'disk', 'observe', 'queue', 'runtime'],
+  rabbitmq: ['cluster', 'queue', 'runtime'],
   kafka: ['queue', 'runtime'],
   'dead-letters': ['disk', 'observe', 'queue', 'runtime'],
   broker: ['access', 'auth', 'config', 'disk', 'mqtt', 'observe', 'runtime', 'sessions', 'transport', 'users'],
@@ -92,14 +94,15 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   // The processor thread, and its link to the broker thread.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'access', 'users', 'broker', 'queue', 'spool', 'store', 'accounting'],
-    ...['rabbitmq', 'kafka', 'dead-letters', 'contract', 'influxql', 'alerts', 'notify', 'boards', 'edits', 'export'],
-    'outlets',
+    ...['cluster', 'rabbitmq', 'kafka', 'dead-letters', 'contract', 'influxql', 'alerts', 'notify', 'boards', 'edits'],
+    ...['export', 'outlets'],
   ],
   // What is told to devices, and what became of it.
   commands: [
     'access',
     'auth',
     'broker',
+    'cluster',
     'config',
     'contract',
     'disk',
@@ -187,7 +190,8 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   boards: ['boards.ts'],
   spool: ['spool.ts', 'ingest.ts', 'cursors.ts'],
   accounting: ['balance-sheet.ts', 'ledgers.ts', 'receipts.ts'],
-  rabbitmq: ['rabbitmq.ts', 'service-queue.ts'],
+  cluster: ['cluster.ts', 'bus.ts', 'hub-settings.ts'],
+  rabbitmq: ['rabbitmq.ts', 'service-queue.ts', 'bus.ts'],
   kafka: ['kafka.ts', 'outlet.ts'],
   'dead-letters': ['dead-letters.ts'],
   sessions: ['sessions.ts', 'fan-out.ts', 'session-name.ts'],

@@ -56,7 +56,7 @@ t.test('compose: the settings of the hub are settings there are', async t => {
   const environment = compose.services.hub?.environment ?? {}
   t.ok(Object.keys(environment).every(name => name.startsWith('TELEHUB_')))
   const settings = loadSettings({ environment })
-  for (const url of [settings['rabbitmq.url'], settings['influx.url']]) {
+  for (const url of [...settings['rabbitmq.url'], settings['influx.url']]) {
     t.ok(Object.hasOwn(compose.services, new URL(url).hostname), `${url} is one of the services`)
   }
   t.ok(

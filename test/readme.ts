@@ -26,6 +26,7 @@ export const docs = [
   'grafana',
   'shadows',
   'rabbitmq',
+  'cluster',
   'kafka',
   'http',
   'operate',

@@ -37,6 +37,7 @@ export function brokerSettings(settings: Settings, dir: string) {
     requests: { dir: join(dir, 'requests'), rates: ratesOf(settings) },
     connections: connectionRoom(settings).mqtt,
     traces: settings['otel.url'] ? { url: settings['otel.url'], percent: settings['otel.percent'] } : undefined,
+    isClustered: settings['cluster.name'] !== '',
     restoreWaitMs: settings['start.wait'],
     sysMs: settings['sys.interval'],
     sysReadable: settings['sys.read'] === 'all',

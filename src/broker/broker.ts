@@ -67,6 +67,8 @@ export interface BrokerOptions {
   readonly sysReadable: boolean
   /** Folder of the keys of requests to publish, and how much a user may publish by requests in a second. */
   readonly requests: { readonly dir: string; readonly rates: Rates }
+  /** Whether there are other hubs, which are to know what is wanted here. */
+  readonly isClustered: boolean
   /** Milliseconds that the start waits for the state to be restored, before publishes are taken meanwhile. */
   readonly restoreWaitMs: number
   /** Collector of the spans of deliveries. Undefined: no spans are made. */
@@ -133,6 +135,7 @@ export class Broker
       log,
     })
     this.#sessions = sessions
+    if (options.isClustered) sessions.wanted.count()
     this.#fanOut = new FanOut({ work, sessions })
     const restoration = new Restoration({ sessions, sink, work, waitMs: options.restoreWaitMs, log })
     this.#restoration = restoration
@@ -203,6 +206,7 @@ export class Broker
   onRestorationOver(): void {
     this.#wills.restore()
     this.#sys.start()
+    this.wanted.begin()
   }
 
   /** Resolves, with the reason, when the state cannot be restored after the start. */
@@ -253,6 +257,11 @@ export class Broker
   /** Delivers to connected clients what their sessions do not keep. */
   get lending(): Sessions['lending'] {
     return this.#sessions.lending
+  }
+
+  /** The topics that clients and kept sessions of this hub want. */
+  get wanted(): Sessions['wanted'] {
+    return this.#sessions.wanted
   }
 
   /** Returns the MQTT side of a connection. */

@@ -130,8 +130,8 @@ function withoutOf(settings: Settings): string[] {
     ...(settings['influx.url']
       ? [`the readings in InfluxDB (${host(settings['influx.url'])}): back them up with influxd backup`]
       : []),
-    ...(settings['rabbitmq.url']
-      ? [`messages that wait in RabbitMQ (${host(settings['rabbitmq.url'])}), and its dead letters`]
+    ...(settings['rabbitmq.url'].length > 0
+      ? [`messages that wait in RabbitMQ (${settings['rabbitmq.url'].map(host).join(', ')}), and its dead letters`]
       : []),
     ...(settings['kafka.brokers'].length > 0
       ? [`messages that wait in Kafka (${settings['kafka.brokers'].join(', ')})`]

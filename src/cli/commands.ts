@@ -12,6 +12,7 @@ import { doctorCommand } from './doctor.js'
 import { exportCommand } from './export.js'
 import { findCommand } from './find.js'
 import { healthcheckCommand } from './healthcheck.js'
+import { hubsCommand } from './hubs.js'
 import { importCommand } from './import.js'
 import { inboxCommands } from './inbox.js'
 import { mapCommands } from './map.js'
@@ -52,6 +53,7 @@ export const commands: readonly Command[] = [
   ...deviceCommandCommands,
   ...notifyCommands,
   ...outletCommands,
+  hubsCommand,
   ...clientCommands,
   ...sessionCommands,
   ...shareCommands,

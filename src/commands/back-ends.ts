@@ -1,3 +1,4 @@
+import { type ClusterIdentity, holderOf } from '../cluster/hub-settings.js'
 import { HubError } from '../errors.js'
 import type { Counters } from '../observe/counters.js'
 import { increment } from '../observe/counters.js'
@@ -12,8 +13,9 @@ import type { Sending, SendingListener } from './sending.js'
 import { type ServiceAnswers, ServiceSending } from './service-sending.js'
 
 export interface BackEndsOptions {
-  /** URL of RabbitMQ. Empty: services take requests over MQTT. */
-  readonly rabbitmqUrl: string
+  /** URLs of RabbitMQ's nodes. Empty: services take requests over MQTT. */
+  readonly rabbitmqUrls: readonly string[]
+  readonly cluster: ClusterIdentity
   readonly identity: { readonly hubId: string }
   readonly commands: CommandTaker & SendingListener
   readonly list: Pick<CommandList, 'find' | 'all'>
@@ -44,11 +46,11 @@ export class BackEnds implements ServiceAnswers {
 
   /** Begins when the commands are restored. Back ends that may have missed an answer before a crash get it again. */
   async start(): Promise<void> {
-    const { rabbitmqUrl: url, identity, clock, commands, counters, list, log, monotonic } = this.#options
-    if (url === '') return
+    const { rabbitmqUrls: urls, cluster, identity, clock, commands, counters, list, log, monotonic } = this.#options
+    if (urls.length === 0) return
     // Loaded for those who need it.
     const { RabbitServices } = await import('../rabbitmq/service-queue.js')
-    const queue = new RabbitServices({ url, hubId: identity.hubId, clock })
+    const queue = new RabbitServices({ urls, hubId: identity.hubId, holder: holderOf(cluster, identity.hubId), clock })
     this.#services = new ServiceSending({ queue, listener: commands, answers: this, monotonic, counters, log })
     this.#services.start()
     const lately = clock.now() - repliedAgain

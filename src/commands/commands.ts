@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { Authority } from '../auth/admission.js'
 import type { Broker, CommandClient, CommandPort, CommandPublish, Receiver } from '../broker/broker.js'
+import { type ClusterIdentity, clusterOf } from '../cluster/hub-settings.js'
 import type { Settings } from '../config/settings.js'
 import type { Files } from '../disk/files.js'
 import { describe, HubError } from '../errors.js'
@@ -39,7 +40,8 @@ export interface CommandsOptions {
   /** Largest payload with its topic. */
   readonly packetBytes: number
   /** URL of RabbitMQ, from which services take requests. Empty: they take them over MQTT. */
-  readonly rabbitmqUrl: string
+  readonly rabbitmqUrls: readonly string[]
+  readonly cluster: ClusterIdentity
   readonly identity: { readonly hubId: string }
   readonly broker: Pick<Broker, 'lending' | 'publishAll'>
   readonly replies: Pick<PipelineApi, 'expectReply' | 'forgetReplies'>
@@ -60,7 +62,8 @@ export interface CommandsOptions {
 export function commandSettings(settings: Settings, dir: string) {
   return {
     dir: join(dir, 'commands'),
-    rabbitmqUrl: settings['rabbitmq.url'],
+    rabbitmqUrls: settings['rabbitmq.url'],
+    cluster: clusterOf(settings),
     expiryMs: settings['commands.expiry'],
     perUser: settings['limits.commands'],
     packetBytes: settings['limits.packet'],

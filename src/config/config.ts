@@ -127,11 +127,19 @@ export function loadSettings({
     )
   for (const key of ['influx.token', 'influx.org', 'influx.bucket'] as const)
     if (result[key] !== '' && result['influx.url'] === '') problems.push(`${key}: given, which needs influx.url`)
-  if (serves && !result['rabbitmq.record'] && result['rabbitmq.url'] === '') {
+  if (serves && !result['rabbitmq.record'] && result['rabbitmq.url'].length === 0) {
     problems.push('rabbitmq.record: given false, so that other machines store the messages; that needs rabbitmq.url')
   }
   problems.push(...kafkaProblems(result, sources))
   if (serves) problems.push(...check(result))
+  if (serves && result['cluster.name'] !== '') {
+    const given = `cluster.name: given ${show(result['cluster.name'])}, which needs`
+    if (result['rabbitmq.url'].length === 0)
+      problems.push(`${given} rabbitmq.url, the same for all hubs of the cluster`)
+    if (result['influx.url'] === '') {
+      problems.push(`${given} influx.url, one InfluxDB for all hubs: DuckDB is the store of one hub alone`)
+    }
+  }
   if (problems.length > 0) throw new HubError('bad_settings', problems.join('\n'))
   return withSources(result, sources)
 }
@@ -140,7 +148,7 @@ export function loadSettings({
 function kafkaProblems(settings: Settings, sources: Sources): string[] {
   const problems: string[] = []
   const hasBrokers = settings['kafka.brokers'].length > 0
-  if (hasBrokers && settings['rabbitmq.url'] !== '')
+  if (hasBrokers && settings['rabbitmq.url'].length > 0)
     problems.push(
       'kafka.brokers and rabbitmq.url: both given, but the messages to be stored go through one of them, or two consumers ' +
         'would store everything twice. Take one away',
@@ -170,7 +178,7 @@ function kafkaProblems(settings: Settings, sources: Sources): string[] {
 export function queueServerName(
   settings: Pick<Settings, 'rabbitmq.url' | 'kafka.brokers'>,
 ): 'RabbitMQ' | 'Kafka' | undefined {
-  if (settings['rabbitmq.url'] !== '') return 'RabbitMQ'
+  if (settings['rabbitmq.url'].length > 0) return 'RabbitMQ'
   return settings['kafka.brokers'].length > 0 ? 'Kafka' : undefined
 }
 
@@ -295,6 +303,7 @@ const chapters: Readonly<Record<Subject, string>> = {
   data: 'Data folder',
   rabbitmq: 'RabbitMQ',
   kafka: 'Kafka',
+  cluster: 'Several hubs',
   influx: 'InfluxDB',
   store: 'Stored readings',
   export: 'Stored readings',

@@ -135,6 +135,23 @@ export const url = (...protocols: string[]): SettingKind<string> => ({
   },
 })
 
+/** Several URLs, as a list, or as a text with commas between. No user name or password may hold a comma before a scheme. */
+export const urls = (...protocols: string[]): SettingKind<readonly string[]> => {
+  const one = url(...protocols)
+  return {
+    allowed: `${one.allowed}; several with commas between`,
+    parse: given => {
+      const all =
+        typeof given === 'string' ? given.split(/,(?=\s*[a-z][a-z\d+.-]*:\/\/)/i).map(text => text.trim()) : given
+      if (!Array.isArray(all)) return undefined
+      const named = all.filter(text => text !== '')
+      // A comma in the host is a URL without its scheme.
+      const isGood = (text: unknown) => one.parse(text) !== undefined && !new URL(text as string).hostname.includes(',')
+      return named.every(isGood) ? named : undefined
+    },
+  }
+}
+
 export function showSize(bytes: number): string {
   const unit = (['GB', 'MB', 'KB'] as const).find(name => bytes >= (units[name] as number)) ?? 'B'
   return `${bytes / (units[unit] as number)}${unit}`

@@ -16,6 +16,7 @@ import {
   text,
   timeZone,
   url,
+  urls,
 } from './kinds.js'
 import { type MappingRule, mappingRules } from './mapping-rule.js'
 import { type InletSetting, inletList, type OutletSetting, outletList } from './outlet-setting.js'
@@ -120,9 +121,9 @@ export const settingsTable = {
     'Folder in which the hub keeps everything. One hub at a time may use it.',
   ),
   'rabbitmq.url': row(
-    url('amqp:', 'amqps:'),
-    '',
-    'RabbitMQ to which messages are bridged. Empty: only the embedded queue is used.',
+    urls('amqp:', 'amqps:'),
+    [],
+    'RabbitMQ to which messages are bridged. Several: the nodes of one cluster, tried in turn, the first one first. Empty: only the embedded queue is used.',
   ),
   'rabbitmq.channels': row(
     integer(1, 1_000),
@@ -155,6 +156,16 @@ export const settingsTable = {
     'Whether this hub stores the messages of the queue telehub.record. false leaves that to telehub process on other machines.',
   ),
   ...kafkaSettings,
+  'cluster.name': row(
+    text('empty, or a name of at most 60 letters, digits, dots and hyphens', /^[\w.-]{0,60}$/),
+    '',
+    'Name of the cluster that this hub and others on the same RabbitMQ are. Needs influx.url, one InfluxDB for all. Empty: this hub is alone.',
+  ),
+  'cluster.address': row(
+    url('http:', 'https:'),
+    '',
+    'Address of this hub for people, as the other hubs show it. Empty: the name of the machine with http.port.',
+  ),
   'influx.url': row(
     url('http:', 'https:'),
     '',

@@ -227,6 +227,23 @@ export const routes = {
     summary: 'When the hub was started, the oldest first: the last 200 times, this one included',
     answer: object({ starts: array(number('Milliseconds')) }),
   },
+  'GET /api/hubs': {
+    summary: 'The hubs of the cluster that are known, the one that answers first; none without cluster.name',
+    allow: 'everything',
+    answer: object({
+      hubs: array(
+        object({
+          id: string(),
+          version: string(),
+          address: string('Address for people'),
+          startedAt: number('Milliseconds'),
+          state: words(['self', 'up', 'silent', 'away']),
+          heardAt: number('Milliseconds'),
+          lag: integer('Messages that other hubs do not have yet'),
+        }),
+      ),
+    }),
+  },
   'GET /api/series': {
     summary: 'A page of the series, each with its newest value; `next` is there when there are more',
     query: object({

@@ -158,6 +158,7 @@ export const readiness = object({
       object({
         name: string(),
         state: words(['up', 'down', 'starting']),
+        node: optional(string('The node of RabbitMQ that is in use, as host and port')),
         detail: optional(string('Why it is down')),
         since: optional(number('Since when it is down')),
         retryAt: optional(number('Time of the next attempt')),

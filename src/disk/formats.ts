@@ -38,6 +38,7 @@ export const fileKinds: readonly FileKind[] = [
   kind('spool', /^spool\//),
   kind('sessions', /^sessions\//),
   kind('balance', /^balance\//),
+  kind('cluster', /^cluster\//),
   kind('dead letters', /^dead(\.index|\/)/),
   kind('outlets', /^outlets\//),
   // 2: with roll-ups. DuckDB's own table `format` has the same number.

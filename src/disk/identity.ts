@@ -12,6 +12,8 @@ import { RetriedWrite } from './retried-write.js'
 
 export interface IdentityOptions {
   readonly dir: string
+  /** Version of the program. */
+  readonly version?: string
   readonly incidents: IncidentReporter
   readonly log: Pick<SentenceLog, 'warn'>
   readonly files?: Files
@@ -98,6 +100,10 @@ export class Identity implements Part {
   /** When the hub was started, in milliseconds, the oldest first. */
   get times(): readonly number[] {
     return this.#times
+  }
+
+  get version(): string {
+    return this.#options.version ?? ''
   }
 
   get hubId(): string {

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, withoutPasswords } from '../errors.js'
 import { lookAt, type Topology, topology } from '../rabbitmq/connection.js'
+import { placeOf } from '../rabbitmq/nodes.js'
 import { clockDifference } from './date-header.js'
 import { type Check, type Examined, type Finding, fine, problem, warning } from './finding.js'
 
@@ -10,36 +11,58 @@ const check = 'RabbitMQ'
 /** Checks whether RabbitMQ answers, whether the user has the rights, and whether any policy loses messages. */
 export const rabbitmq: Check = async examined => {
   const { settings } = examined
-  const url = settings['rabbitmq.url']
-  if (!url) return []
+  const urls = settings['rabbitmq.url']
+  if (urls.length === 0) return []
   const wanted = topology(hubIdOf(examined) ?? 'unknown', hubIdOf(examined) !== undefined)
   const found: Finding[] = []
-  try {
-    const { product, version, missing, refused } = await lookAt(url, wanted)
-    for (const said of refused) {
-      found.push(
-        problem(
+  const away: Finding[] = []
+  let answering: string | undefined
+  for (const url of urls) {
+    try {
+      found.push(...(await lookAtOne(url, wanted, urls.length > 1)))
+      answering ??= url
+    } catch (error) {
+      const said = withoutPasswords(describe(error)).replace(/^RabbitMQ: /, '')
+      away.push(
+        warning(
           check,
-          `the user ${userOf(url)} lacks a right: ${said}`,
-          `Give it all rights to telehub.*: rabbitmqctl set_permissions -p ${vhostOf(url)} ${userOf(url)} '^telehub\\.' '^telehub\\.' '^telehub\\.'.`,
+          `the node ${placeOf(url)} does not answer: ${said}`,
+          'Start it, or take it out of rabbitmq.url; the hub uses the others.',
         ),
       )
+      if (urls.length > 1) continue
+      return [problem(check, said, remedy)]
     }
-    if (refused.length === 0) {
-      const absent =
-        missing.length > 0 ? `; not there yet, and made by the hub when it connects: ${missing.join(', ')}` : ''
-      found.push(fine(check, `${product} ${version} answers, and the user has the rights${absent}`))
-    }
-  } catch (error) {
-    return [
+  }
+  if (answering === undefined) {
+    const all = away.map(({ seen }) => seen).join('; ')
+    return [problem(check, all, remedy)]
+  }
+  return [...found, ...away, ...(await policies(examined, answering, wanted))]
+}
+
+const remedy = 'Start it, or fix rabbitmq.url; meanwhile the spool keeps arriving messages, up to spool.limit.'
+
+/** Looks at one node. Rejects when it does not answer. */
+async function lookAtOne(url: string, wanted: Topology, isNamed: boolean): Promise<Finding[]> {
+  const found: Finding[] = []
+  const node = isNamed ? ` at ${placeOf(url)}` : ''
+  const { product, version, missing, refused } = await lookAt(url, wanted)
+  for (const said of refused) {
+    found.push(
       problem(
         check,
-        withoutPasswords(describe(error)).replace(/^RabbitMQ: /, ''),
-        'Start it, or fix rabbitmq.url; meanwhile the spool keeps arriving messages, up to spool.limit.',
+        `the user ${userOf(url)} lacks a right: ${said}`,
+        `Give it all rights to telehub.*: rabbitmqctl set_permissions -p ${vhostOf(url)} ${userOf(url)} '^telehub\\.' '^telehub\\.' '^telehub\\.'.`,
       ),
-    ]
+    )
   }
-  return [...found, ...(await policies(examined, wanted))]
+  if (refused.length === 0) {
+    const absent =
+      missing.length > 0 ? `; not there yet, and made by the hub when it connects: ${missing.join(', ')}` : ''
+    found.push(fine(check, `${product} ${version}${node} answers, and the user has the rights${absent}`))
+  }
+  return found
 }
 
 function hubIdOf({ dir }: Examined): string | undefined {
@@ -79,8 +102,7 @@ export interface ManagedPolicy {
   readonly definition: Readonly<Record<string, unknown>>
 }
 
-async function policies(examined: Examined, wanted: Topology): Promise<Finding[]> {
-  const url = examined.settings['rabbitmq.url']
+async function policies(examined: Examined, url: string, wanted: Topology): Promise<Finding[]> {
   const base = examined.management || managementOf(url)
   const authorization = `Basic ${Buffer.from(`${userOf(url)}:${decodeURIComponent(new URL(url).password) || 'guest'}`).toString('base64')}`
   const vhost = encodeURIComponent(vhostOf(url))

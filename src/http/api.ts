@@ -126,6 +126,7 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     })
   }
 
+  serve(app, 'GET /api/hubs', async () => ({ hubs: [...(await pipeline.hubs())] }))
   serve(app, 'GET /api/balance', query => pipeline.balance(query))
 
   serve(app, 'GET /api/store', query => pipeline.store(query))

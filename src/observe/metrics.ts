@@ -56,6 +56,17 @@ export interface ProcessorNumbers {
   readonly store: StoreNumbers
   readonly notifications: NotifyNumbers
   readonly outlets: readonly OutletNumbers[]
+  /** Undefined without a cluster. */
+  readonly cluster: ClusterCounts | undefined
+}
+
+/** What has gone to the other hubs of a cluster and come from them, and how many hubs are in which state. */
+export interface ClusterCounts {
+  readonly sent: number
+  readonly unwanted: number
+  readonly received: number
+  readonly repeated: number
+  readonly hubs: Readonly<Record<string, number>>
 }
 
 /** Numbers of an outlet. */
@@ -339,6 +350,8 @@ export class Metrics {
     )
     const outletDead = labelled('telehub_outlet_dead', 'Dead letters of an outlet that wait', 'outlet')
     const ofOutlets = [outletMessages, outletBytes, outletAge, outletUp, outletDead]
+    const hubs = labelled('telehub_hubs', 'Hubs of the cluster that are known, by state', 'state')
+    const bus = labelled('telehub_bus_messages', 'Messages to and from other hubs since the processor started', 'what')
     const uses = labelled('telehub_pool_used', 'Users with the largest part of each shared pool', 'pool', 'user')
     const alarms = labelled('telehub_alarm', 'Alarms that are raised', 'name')
     this.#lookUp = async () => {
@@ -376,6 +389,10 @@ export class Metrics {
         outletUp.set({ outlet }, state === 'up' ? 1 : 0)
         outletDead.set({ outlet }, dead.letters)
       }
+      if (!numbers.cluster) return
+      const { hubs: states, ...messages } = numbers.cluster
+      for (const [state, count] of Object.entries(states)) hubs.set({ state }, count)
+      for (const [what, count] of Object.entries(messages)) bus.set({ what }, count)
     }
   }
 

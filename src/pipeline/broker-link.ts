@@ -12,7 +12,7 @@ import type { FeedDelivery } from './feeds/live-feeds.js'
 import type { LiveDelivery, Push } from './live-pusher.js'
 import type { RecordCounts } from './recorder.js'
 import type { BackEndCommand, Reply, ReplyDelivery } from './reply-watch.js'
-import type { BrokerOffers } from './thread-ports.js'
+import type { BrokerOffers, ClientsWant } from './thread-ports.js'
 
 /** The broker thread, as seen from the processor thread. Its calls are carried out by `BrokerSide`. */
 export class BrokerLink
@@ -66,6 +66,11 @@ export class BrokerLink
         ...(properties && { properties: Uint8Array.from(properties) }),
       })),
     )
+  }
+
+  /** Resolves with what clients of this hub want, once that is another state than the one with this number. */
+  next(known: number): Promise<ClientsWant> {
+    return this.#link().call('wanted', known)
   }
 
   readersOf(users: readonly string[]): Promise<readonly Reader[]> {

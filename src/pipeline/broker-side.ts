@@ -8,10 +8,12 @@ import type { Spool } from '../spool/spool.js'
 import type { FeedItem, FeedSink } from './feeds/feed.js'
 import type { Push as LivePush } from './live-pusher.js'
 import type { BackEndCommand, Reply, ReplySink } from './reply-watch.js'
-import type { BrokerOffers, CrossingOutward } from './thread-ports.js'
+import type { BrokerOffers, ClientsWant, CrossingOutward } from './thread-ports.js'
 
 /** Delivers messages to MQTT subscribers. */
-export type MessageDelivery = Pick<Broker, 'publishAll' | 'flushed'>
+export interface MessageDelivery extends Pick<Broker, 'publishAll' | 'flushed'> {
+  readonly wanted: Pick<Broker['wanted'], 'next'>
+}
 
 export interface BrokerSideParts {
   readonly spool: Pick<Spool, 'freed'>
@@ -62,6 +64,10 @@ export class BrokerSide implements BrokerOffers {
     await this.#delivery.publishAll(arrived)
     this.#feeds.messages(arrived)
     await this.#delivery.flushed()
+  }
+
+  wanted(known: number): Promise<ClientsWant> {
+    return this.#delivery.wanted.next(known)
   }
 
   replied(reply: Reply): void {

@@ -7,6 +7,8 @@ import type { MillisecondClock } from '../runtime/time.js'
 export interface Dependency {
   readonly name: string
   readonly state: 'up' | 'down' | 'starting'
+  /** Host and port of the node in use, where the dependency has several and is up. */
+  readonly node?: string
   /** Why the dependency is down, since when, and when it is tried next. */
   readonly detail?: string
   readonly since?: number
@@ -37,6 +39,7 @@ const targets: Partial<Record<ErrorCode, Target>> = {
   store_unavailable: 'store',
   queue_unavailable: 'queue',
   queue_clash: 'queue',
+  hub_clash: 'queue',
   spool_failed: 'disk',
 }
 
@@ -45,6 +48,7 @@ export class Dependencies {
   readonly #options: DependenciesOptions
   readonly #circuits = new Map<Target, Circuit>()
   readonly #met = new Set<Target>()
+  readonly #nodes = new Map<Target, string>()
   /** Outages that a target has reported before any call to the target failed. */
   readonly #notices = new Map<Target, { readonly detail: string; readonly since: number }>()
   readonly #waiting = new Map<string, WaitingConsumer & { readonly circuit: Circuit | undefined }>()
@@ -62,10 +66,15 @@ export class Dependencies {
     return target && this.#circuits.get(target)
   }
 
-  /** Records a report of the target: available, or not, with the reason. */
-  heard(target: Target, up: boolean, detail = 'no reason given'): void {
+  /** Records a report of the target: available at this node, or not, with the reason. */
+  heard(target: Target, up: boolean, detail = 'no reason given', node?: string): void {
     const { clock, log } = this.#options
     const circuit = this.#circuits.get(target)
+    const before = this.#nodes.get(target)
+    if (node !== undefined && node !== before) {
+      this.#nodes.set(target, node)
+      if (before !== undefined) log.info(`${circuit?.name ?? target}: at ${node} now, before at ${before}`)
+    }
     if (up) {
       this.#met.add(target)
       if (circuit?.isDown) circuit.succeeded()
@@ -127,7 +136,10 @@ export class Dependencies {
           return { name, state, detail, since, retryAt }
         }
         if (notice) return { name: circuit.name, state: 'down', ...notice }
-        return { name: circuit.name, state: this.#met.has(key) ? 'up' : 'starting' }
+        const node = this.#nodes.get(key)
+        return this.#met.has(key)
+          ? { name: circuit.name, state: 'up', ...(node !== undefined && { node }) }
+          : { name: circuit.name, state: 'starting' }
       })
   }
 

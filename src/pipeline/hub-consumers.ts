@@ -1,10 +1,12 @@
 import type { BalanceSheet } from '../accounting/balance-sheet.js'
 import { RejectedOnly } from '../accounting/ledgers.js'
 import { takeReceipts } from '../accounting/receipts.js'
+import type { Cluster } from '../cluster/cluster.js'
 import type { Message } from '../model.js'
 import type { Ledger, QueueReader, QueueServer } from '../queue/queue.js'
 import { Rest } from '../runtime/rest.js'
 import type { Cursors } from '../spool/cursors.js'
+import { busCursor } from './cluster-parts.js'
 import type { ConsumerSuspects } from './consumer-suspects.js'
 import type { ConsumersOptions } from './consumers.js'
 import type { Downlink } from './downlink.js'
@@ -20,6 +22,8 @@ const recordRestMs = 25
 const bridgeBatch = 20_000
 const publishBatch = 500
 const receiptBatch = 100
+/** Batch to and from the other hubs. */
+const busBatch = 5_000
 
 type ConsumerSetup = ConsumersOptions['consumers'][number]
 
@@ -29,6 +33,8 @@ export interface HubConsumersOptions {
   readonly cursors: Cursors
   /** Undefined when the spool is the queue. */
   readonly server: QueueServer | undefined
+  /** Undefined for a hub that is alone. */
+  readonly cluster: Cluster | undefined
   /** Whether this hub stores messages. Otherwise `telehub process` does, on other machines. */
   readonly records: boolean
   readonly live: LiveStage
@@ -43,7 +49,7 @@ export interface HubConsumersOptions {
 
 /** Returns what each consumer of a hub reads, and which handler takes it. */
 export function hubConsumers(options: HubConsumersOptions): readonly ConsumerSetup[] {
-  const { cursors, server, records, live, recording, downlink, balance, ledger, suspects, spans } = options
+  const { cursors, server, cluster, records, live, recording, downlink, balance, ledger, suspects, spans } = options
   const traced = spans && new MessageSpans(spans)
   // Cursors are there once the spool is open.
   const inSpool = (group: string): QueueReader => ({
@@ -91,6 +97,21 @@ export function hubConsumers(options: HubConsumersOptions): readonly ConsumerSet
     handle: async (messages: readonly Message[]) => void (await takeReceipts(messages, balance)),
     batch: receiptBatch,
   }
-  const all = [toScreen, toServer, toSubscribers, toBalance]
+  const toOthers: ConsumerSetup | undefined = cluster && {
+    name: 'bus',
+    suspects: suspects.of('bus', busBatch, undefined),
+    reader: inSpool(busCursor),
+    handle: messages => cluster.send(messages),
+    batch: busBatch,
+  }
+  const fromOthers: ConsumerSetup | undefined = cluster && {
+    name: 'others',
+    suspects: suspects.of('others', busBatch, undefined),
+    reader: cluster.reader(),
+    handle: messages => cluster.receive(messages),
+    batch: busBatch,
+  }
+  const shared = [toOthers, fromOthers].filter(one => one !== undefined)
+  const all = [toScreen, toServer, toSubscribers, toBalance, ...shared]
   return records ? [...all, toStore(server.reader('record'))] : all
 }

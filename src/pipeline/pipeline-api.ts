@@ -1,4 +1,5 @@
 import type { ReadRules } from '../access/rules.js'
+import type { KnownHub } from '../cluster/cluster.js'
 import type { Answer, JobProgress, Json, Received } from '../contract/contract.js'
 import type { BegunExport, ExportChunk, ExportQuery } from '../export/exports.js'
 import type { InfluxQuestion } from '../influxql/influxql.js'
@@ -62,6 +63,8 @@ export interface RemovedDevice {
  */
 export interface PipelineApi extends AlertsApi, BoardsApi {
   series(query: SeriesAnswerQuery): Promise<Json<Answer<'GET /api/series'>>>
+  /** Returns the hubs of the cluster that are known, this one first; none without a cluster. */
+  hubs(): Promise<readonly KnownHub[]>
   /** Rejects with `forbidden` when the series may not be read, or the mapping makes no such series. */
   history(query: {
     readonly query: HistoryQuery

@@ -26,7 +26,7 @@ export { OwnMapping } from './own-rules/own-mapping.js'
 interface PipelineThreadOptions extends BrokerSideParts {
   readonly settings: Settings
   readonly dir: string
-  readonly identity: Pick<Identity, 'hubId'>
+  readonly identity: Pick<Identity, 'hubId' | 'version'>
   readonly spool: Pick<Spool, 'position' | 'flush' | 'freed' | 'recount'>
   /** Program of the thread. */
   readonly entry?: URL
@@ -61,6 +61,7 @@ const wellMs = 60_000
 const nowhere: MessageDelivery & FeedSink & ReplySink = {
   publishAll: async () => {},
   flushed: async () => {},
+  wanted: { next: () => new Promise(() => {}) },
   feed: async () => {},
   messages: () => {},
   restarted: () => {},
@@ -124,7 +125,7 @@ export class PipelineThread implements Part, ThreadListener, SettingsFollower {
     const workerData: ProcessorThreadData = {
       settings: this.#settings,
       dir,
-      hubId: identity.hubId,
+      ...{ hubId: identity.hubId, version: identity.version },
       shares: sharing.shares,
     }
     const worker = new Worker(entry ?? new URL('./pipeline-worker.js', import.meta.url), {

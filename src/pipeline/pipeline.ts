@@ -11,11 +11,11 @@ import type { Sharing } from '../runtime/user-shares.js'
 import type { SpoolPosition } from '../spool/spool.js'
 import { alertsOf, BatchReadings } from './alert-parts.js'
 import type { BrokerLink } from './broker-link.js'
+import { downlinkOf, openCluster } from './cluster-parts.js'
 import { ConsumerSuspects } from './consumer-suspects.js'
 import { Consumers } from './consumers.js'
 import { loadRuleDecoders } from './decoders/rule-decoders.js'
 import { DeviceRemoval } from './device-removal.js'
-import { Downlink } from './downlink.js'
 import { LiveFeeds } from './feeds/live-feeds.js'
 import { ReadingJson } from './feeds/reading-json.js'
 import { Home } from './home/home.js'
@@ -73,6 +73,7 @@ export interface Pipeline {
   readonly seriesChanges: SeriesChanges
   readonly retention: ReturnType<typeof retentionOf>
   readonly notifications: ReturnType<typeof notificationsOf>
+  readonly cluster: Awaited<ReturnType<typeof openCluster>>
   /** Returns the bytes of dead letters on the hub's disk. */
   deadBytes(): number
   seriesAlarm(): string | undefined
@@ -82,7 +83,7 @@ export interface Pipeline {
 
 /** Starts everything behind the spool, which is committed up to `position`. Throws a `HubError` that names a remedy. */
 export async function startPipeline(
-  { settings, dir, hubId }: ProcessorThreadData,
+  { settings, dir, hubId, version }: ProcessorThreadData,
   basis: PipelineBasis,
   position: SpoolPosition,
 ): Promise<Pipeline> {
@@ -123,8 +124,7 @@ export async function startPipeline(
   const dead = new OutletLetters(server?.deadLetters(files) ?? files, ledger, outlets)
 
   // Live: the registry of devices, the newest readings for the screen, and the alerts.
-  const settled = new SettledMessages(balance, progress)
-  const json = new ReadingJson(mapping, store)
+  const [settled, json] = [new SettledMessages(balance, progress), new ReadingJson(mapping, store)]
   const readings = new BatchReadings(mapping)
   const livePusher = new LivePusher({ mapping: readings, registry, json, delivery: broker })
   const feeds = new LiveFeeds({ mapping, json, registry, store, dependencies, cursors, settled, delivery: broker })
@@ -143,17 +143,18 @@ export async function startPipeline(
   // Back ends: what they publish goes to MQTT subscribers. People: they are told of alerts.
   const notifications = notificationsOf(settings, dir, { alerts, mapping, broker })
   alerts.reportTo(notifications)
-  const [downlink, spans] = [new Downlink(broker), spansOf(settings, broker)]
+  const cluster = await openCluster({ settings, dir, hubId, version }, broker, progress)
+  const [downlink, spans] = [downlinkOf(broker, cluster), spansOf(settings, broker)]
+  const trials = new TrialMappings(settings, sparkplug, decoders)
+  const found = { cursors, recording, downlink, outlets, dead, trials, store, settled, guard, dependencies }
 
   // The loops that carry messages from a source to its handler.
   const consumers = new Consumers({
-    consumers: hubConsumers({ cursors, server, records, live, recording, downlink, balance, ledger, suspects, spans }),
+    consumers: hubConsumers({ ...found, server, cluster, records, live, balance, ledger, suspects, spans }),
     ...{ dependencies, dead, spool: progress, counts: [sparkplug, broker], clock: machineClock },
   })
 
   // Questions and orders of the API.
-  const trials = new TrialMappings(settings, sparkplug, decoders)
-  const found = { cursors, recording, downlink, outlets, dead, trials, store, settled, guard, dependencies }
   const replays = replaysOf({ ...found, account: dead })
   const seriesChanges = new SeriesChanges({ store, guard, dependencies, replays })
   const removal = new DeviceRemoval({ registry, knowledge: mapping.knowledge, delivery: broker, progress, feeds })
@@ -161,15 +162,14 @@ export async function startPipeline(
 
   const stop = await startParts([
     { name: 'cursors', start: () => cursors.start(), stop: () => cursors.stop() },
-    balance,
-    { name: 'registry', start: () => void registry.start(), stop: () => registry.stop() },
-    ...[knowledge, ...queueParts(server, dead.own, files), guard, sparkplug, ...(spans ? [spans] : [])],
+    ...[balance, { name: 'registry', start: () => void registry.start(), stop: () => registry.stop() }, knowledge],
+    ...[...queueParts(server, dead.own, files), guard, sparkplug, ...(spans ? [spans] : [])],
     ...storeParts(settings, store, dependencies, incidents),
     ...(records ? [new StoreRefill(refill, dependencies)] : []),
-    ...[retention, alerts, notifications, home, live],
+    ...[retention, alerts, notifications, home, live, ...(cluster ? [cluster] : [])],
     ...[{ name: 'replays', start: () => {}, stop: () => replays.stop() }, consumers, outlets],
   ])
   isStarted = true
-  const more = { deadBytes: () => files.bytes, seriesAlarm: () => guard.alarm(), seriesChanges, stop }
+  const more = { cluster, deadBytes: () => files.bytes, seriesAlarm: () => guard.alarm(), seriesChanges, stop }
   return { consumers, outlets, queries, replays, removal, feeds, alerts, home, live, retention, notifications, ...more }
 }

@@ -68,7 +68,7 @@ export function processorOffers(
     },
     diskFull: () => progress.giveUpKept(),
     status: () => {
-      const { consumers, deadBytes, seriesAlarm, notifications, alerts, home, retention, outlets } = running()
+      const { consumers, deadBytes, seriesAlarm, notifications, alerts, home, retention, outlets, cluster } = running()
       const status = consumers.status()
       return {
         ...status,
@@ -77,11 +77,12 @@ export function processorOffers(
         sheet: balance.sheet(progress),
         deadBytes: deadBytes(),
         store: retention.numbers,
+        cluster: cluster?.numbers,
         notifications: { targets: notifications.status(), skipped: notifications.skipped },
         alarms: {
           ...{ series: seriesAlarm(), notify: notifications.alarm() },
           ...{ alerts: alerts.alarm(), boards: home.boards.alarm(), store: retention.alarm() },
-          outlets: outlets.alarm(),
+          ...{ outlets: outlets.alarm(), cluster: cluster?.hubs.alarm() },
         },
       }
     },
@@ -112,6 +113,7 @@ export function processorOffers(
     noise: query => running().queries.noise.list(query),
     dead: ({ filter, limit }) => running().queries.dead(filter, limit),
     balance: query => running().queries.balance(query, running().retention.expired),
+    hubs: () => running().cluster?.hubs.list() ?? [],
     store: ({ keep }) => storeAnswer(running().retention, keep),
     openFeed: query => running().feeds.open(query),
     nextOfFeed: feed => running().feeds.next(feed),

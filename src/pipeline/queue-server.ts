@@ -1,3 +1,4 @@
+import { clusterOf, holderOf } from '../cluster/hub-settings.js'
 import { queueServerName } from '../config/config.js'
 import type { Settings } from '../config/settings.js'
 import type { KafkaLogin } from '../kafka/kafka.js'
@@ -28,7 +29,13 @@ export function kafkaLoginOf(settings: Settings): KafkaLogin {
   }
 }
 
-/** Opens the server that the settings choose; undefined without any. Connects on first use. */
+/** Longest time that a start waits for RabbitMQ, to find out whether another hub uses it. The spool takes messages without. */
+const admissionMs = 5_000
+
+/**
+ * Opens the server that the settings choose; undefined without any. Rejects with `hub_clash` when a hub that this one
+ * does not know uses the same virtual host of RabbitMQ; without an answer in time, that is found out later.
+ */
 export async function openQueueServer(
   settings: Settings,
   hubId: string,
@@ -39,16 +46,24 @@ export async function openQueueServer(
   const shared = { hubId, consumesReceipts, clock: machineClock }
   if (kind === 'RabbitMQ') {
     const { RabbitMq } = await import('../rabbitmq/rabbitmq.js')
-    return new RabbitMq({
+    const rabbit = new RabbitMq({
       ...shared,
-      url: settings['rabbitmq.url'],
+      urls: settings['rabbitmq.url'],
+      holder: consumesReceipts ? holderOf(clusterOf(settings), hubId) : undefined,
       envelope: settings['rabbitmq.envelope'],
       headers: settings['rabbitmq.headers'],
       channels: settings['rabbitmq.channels'],
       window: settings['rabbitmq.window'],
       prefetch: settings['rabbitmq.prefetch'],
-      state: (up, detail) => dependencies.heard('queue', up, detail),
+      state: (up, detail, node) => dependencies.heard('queue', up, detail, node),
     })
+    try {
+      if (consumesReceipts) await rabbit.admitted(admissionMs)
+    } catch (error) {
+      await rabbit.stop()
+      throw error
+    }
+    return rabbit
   }
   if (kind === undefined) return undefined
   const { Kafka } = await import('../kafka/kafka.js')

@@ -6,6 +6,7 @@ import { machineClock } from '../runtime/time.js'
 import { Cursors } from '../spool/cursors.js'
 import type { SpoolPosition } from '../spool/spool.js'
 import type { BrokerLink } from './broker-link.js'
+import { busCursor } from './cluster-parts.js'
 import type { Registry } from './registry.js'
 import type { SpoolProgress } from './spool-progress.js'
 
@@ -31,8 +32,9 @@ export function cursorsOf(
 ): Cursors {
   return new Cursors({
     dir: join(dir, 'spool'),
-    groups: ['live', progress.drain, ...outlets.groups.all],
-    inherit: { bridge: 'record', record: 'bridge' },
+    groups: ['live', progress.drain, ...(settings['cluster.name'] ? [busCursor] : []), ...outlets.groups.all],
+    // The first start in a cluster: what was before concerns this hub alone.
+    inherit: { bridge: 'record', record: 'bridge', [busCursor]: 'live' },
     atEnd: outlets.groups.atEnd,
     position,
     keepMs: settings['spool.keep'],

@@ -1,5 +1,7 @@
 import type { Reader } from '../access/rules.js'
 import type { Totals } from '../accounting/balance-sheet.js'
+import type { Broker } from '../broker/broker.js'
+import type { ClusterNumbers } from '../cluster/cluster.js'
 import type { Settings } from '../config/settings.js'
 import type { ClientPresence, Outward } from '../model.js'
 import type { Alarm } from '../observe/alarms.js'
@@ -25,8 +27,11 @@ export type CrossingOutward = Omit<Outward, 'payload' | 'properties'> & {
   readonly properties?: Uint8Array
 }
 
+/** The topics that clients of this hub want, as filters, and the number of that state. */
+export type ClientsWant = Awaited<ReturnType<Broker['wanted']['next']>>
+
 /** Alarms of parts of the processor thread. */
-export const threadAlarms = ['series', 'notify', 'alerts', 'boards', 'store', 'outlets'] as const
+export const threadAlarms = ['series', 'notify', 'alerts', 'boards', 'store', 'outlets', 'cluster'] as const
 export type ThreadAlarm = (typeof threadAlarms)[number]
 
 /** State that the processor thread reports. */
@@ -36,6 +41,8 @@ export interface PipelineStatus extends ProcessorStatus {
   readonly store: StoreNumbers
   readonly notifications: NotifyNumbers
   readonly outlets: readonly OutletStatus[]
+  /** Undefined without a cluster. */
+  readonly cluster: ClusterNumbers | undefined
   /** Sentences while there are causes, by the name of the alarm. */
   readonly alarms: Readonly<Record<ThreadAlarm, string | undefined>>
 }
@@ -48,6 +55,8 @@ export interface BrokerOffers {
   feed(items: readonly FeedItem[]): Promise<void>
   /** Resolves when the broker has the messages for good. */
   outward(messages: readonly CrossingOutward[]): Promise<void>
+  /** Resolves with what clients of this hub want, once that is another state than the one with this number. */
+  wanted(known: number): Promise<ClientsWant>
   replied(reply: Reply): void
   /** Resolves with what users may read now, in the order of the names. */
   readers(users: readonly string[]): readonly Reader[]
@@ -105,6 +114,7 @@ export interface ProcessorThreadData {
   readonly settings: Settings
   readonly dir: string
   readonly hubId: string
+  readonly version: string
   /** Shares at the creation of the thread. A change is sent by `shares`. */
   readonly shares: UserShares
 }

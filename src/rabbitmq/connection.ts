@@ -10,8 +10,9 @@ import {
   type Options,
 } from 'amqplib'
 import { describe, HubError } from '../errors.js'
+import { placeOf, type RabbitNodes } from './nodes.js'
 
-export type { Channel, ConfirmChannel }
+export type { Channel, ChannelModel, ConfirmChannel }
 /** An AMQP message from a consumer or from `basic.get`. */
 export type Delivered = AmqpMessage
 export type Properties = Options.Publish
@@ -23,15 +24,17 @@ export const exchanges = {
   requests: 'telehub.requests',
   receipts: 'telehub.receipts',
   dead: 'telehub.dead',
+  hubs: 'telehub.hubs',
 } as const
 
-const exchangeTypes: Readonly<Record<string, 'topic' | 'direct'>> = {
+const exchangeTypes: Readonly<Record<string, 'topic' | 'direct' | 'fanout'>> = {
   [exchanges.telemetry]: 'topic',
   [exchanges.batches]: 'direct',
   [exchanges.publish]: 'topic',
   [exchanges.requests]: 'topic',
   [exchanges.receipts]: 'direct',
   [exchanges.dead]: 'topic',
+  [exchanges.hubs]: 'fanout',
 }
 
 /** How often a request comes back from services that died with it, before RabbitMQ gives it up. */
@@ -118,21 +121,24 @@ export function topology(hubId: string, consumesReceipts: boolean): Topology {
 
 /** The state of one server over all connections to that server. Reports each change. */
 export class Health {
-  readonly #tell: (up: boolean, detail?: string) => void
+  readonly #tell: (up: boolean, detail?: string, node?: string) => void
+  #node: string | undefined
   #lost: string | undefined
   #blocked: string | undefined
   #told: string | undefined = 'nothing yet'
 
-  constructor(tell: (up: boolean, detail?: string) => void) {
+  constructor(tell: (up: boolean, detail?: string, node?: string) => void) {
     this.#tell = tell
   }
 
-  connected(): void {
+  /** @param node Host and port of the node */
+  connected(node: string): void {
+    this.#node = node
     this.#lost = undefined
     this.#changed()
     // Reported without a change too: something other than the connection may have failed meanwhile, and a caller may
     // wait.
-    if (this.#blocked === undefined) this.#tell(true)
+    if (this.#blocked === undefined) this.#tell(true, undefined, node)
   }
 
   lost(detail: string): void {
@@ -151,7 +157,7 @@ export class Health {
     const detail = this.#blocked ?? this.#lost
     if (detail === this.#told) return
     this.#told = detail
-    if (detail === undefined) this.#tell(true)
+    if (detail === undefined) this.#tell(true, undefined, this.#node)
     else this.#tell(false, detail)
   }
 }
@@ -160,22 +166,37 @@ export class Health {
 const patienceMs = 30_000
 const goodbyeMs = 5_000
 
-/** One AMQP connection, made on first use and again after a loss. */
+/** Decides whether a connection may be used. */
+export interface ConnectionGate {
+  /**
+   * Called before anything is declared. Rejects when the connection may not be used.
+   *
+   * @param lost Called when that is so no longer
+   */
+  admit(model: ChannelModel, lost: () => void): Promise<void>
+}
+
+/** One AMQP connection, made on first use and again after a loss: then to the next node, if there are several. */
 export class RabbitConnection {
-  readonly #url: string
+  readonly #nodes: RabbitNodes
   readonly #topology: Topology
   readonly #health: Health
+  readonly #admission: ConnectionGate | undefined
   readonly #channels = new Set<Channel>()
   #model: Promise<ChannelModel> | undefined
   /** The connection that `#model` has resolved to. */
   #current: ChannelModel | undefined
   #blocked = false
   #closed = false
+  /** Of the last connection. */
+  #url = ''
 
-  constructor(url: string, topology: Topology, health: Health) {
-    this.#url = url
+  /** @param admission Undefined for those who are no hub */
+  constructor(nodes: RabbitNodes, topology: Topology, health: Health, admission?: ConnectionGate) {
+    this.#nodes = nodes
     this.#topology = topology
     this.#health = health
+    this.#admission = admission
   }
 
   /** Whether RabbitMQ reads nothing from this connection, until memory and disk are available again. */
@@ -203,10 +224,16 @@ export class RabbitConnection {
     const model = this.#current
     // A connection that is being made declares everything already.
     if (!model) return
+    this.#nodes.failed(this.#url)
     this.#current = undefined
     this.#model = undefined
     this.#unblocked()
     void end(model, [])
+  }
+
+  /** Resolves when there is a connection. Rejects when none can be made, or another hub has the lease. */
+  async open(): Promise<void> {
+    await this.#connected()
   }
 
   async close(): Promise<void> {
@@ -218,7 +245,7 @@ export class RabbitConnection {
 
   #connected(): Promise<ChannelModel> {
     if (this.#closed) return Promise.reject(new HubError('stopping', 'the connection to RabbitMQ is closed'))
-    this.#model ??= this.#connect().catch(error => {
+    this.#model ??= this.#connectToOne().catch(error => {
       this.#model = undefined
       const failure = unavailable(error)
       this.#health.lost(failure.message)
@@ -227,11 +254,29 @@ export class RabbitConnection {
     return this.#model
   }
 
-  async #connect(): Promise<ChannelModel> {
-    const url = new URL(this.#url)
+  /** Tries each node once. */
+  async #connectToOne(): Promise<ChannelModel> {
+    const failures: string[] = []
+    for (;;) {
+      const { url, place, size } = this.#nodes
+      try {
+        return await this.#connect(url)
+      } catch (error) {
+        this.#nodes.failed(url)
+        failures.push(size === 1 ? describe(error) : `${place}: ${describe(error)}`)
+        // Another node has the same queues.
+        if (this.#closed || failures.length >= size || isClash(error)) {
+          throw size === 1 || isClash(error) ? error : new Error(failures.join('; '), { cause: error })
+        }
+      }
+    }
+  }
+
+  async #connect(node: string): Promise<ChannelModel> {
+    const url = new URL(node)
     // A sixth of the server's default: a dead peer is noticed within 20 s.
     if (!url.searchParams.has('heartbeat')) url.searchParams.set('heartbeat', '10')
-    const model = await connect(url.href, { timeout: 10_000, noDelay: true, keepAlive: true })
+    const model = await connect(url.href, { timeout: this.#nodes.patienceMs, noDelay: true, keepAlive: true })
     model.on('error', () => {})
     model.on('blocked', reason => {
       if (this.#current !== model) return
@@ -247,18 +292,27 @@ export class RabbitConnection {
       if (this.#current !== model) return
       this.#current = undefined
       this.#model = undefined
+      this.#nodes.failed(node)
       this.#unblocked()
       if (!this.#closed) this.#health.lost(error ? describe(error) : 'the connection was closed')
     })
     try {
+      const admitted = this.#admission?.admit(model, () => this.#left(model))
+      if (admitted) await within(patienceMs, admitted)
       await within(patienceMs, declare(model, this.#topology))
     } catch (error) {
       await end(model, [])
       throw error
     }
     this.#current = model
-    this.#health.connected()
+    this.#url = node
+    this.#health.connected(placeOf(node))
     return model
+  }
+
+  /** Called when the connection may not be used any more: the next one asks again. */
+  #left(model: ChannelModel): void {
+    if (this.#current === model) this.reset()
   }
 
   #unblocked(): void {
@@ -335,6 +389,10 @@ async function onChannel(model: ChannelModel, action: (channel: Channel) => Prom
   channel.on('error', () => {})
   await action(channel)
   await channel.close()
+}
+
+function isClash(error: unknown): boolean {
+  return error instanceof HubError && (error.code === 'queue_clash' || error.code === 'hub_clash')
 }
 
 function clash(error: unknown, sentence: string): HubError {

@@ -89,28 +89,36 @@ export function clientHeaders(clientId: string, user: string, set: HeaderSet): H
   return set === 'full' ? { 'client-id': clientId, ...(user && { user }) } : {}
 }
 
+/** Exchange and routing key of batches. */
+export interface BatchTarget {
+  readonly exchange: string
+  readonly key: string
+}
+
+const toRecord: BatchTarget = { exchange: exchanges.batches, key: batchKey }
+
 /** Yields the messages in as few AMQP messages as possible, each made when requested. */
-export function* outgoingBatches(messages: readonly Message[], hubId: string): Generator<Outgoing> {
-  for (let from = 0, to = 0; from < messages.length; from = to) {
+export function* outgoingBatches(messages: readonly Message[], hubId: string, to = toRecord): Generator<Outgoing> {
+  for (let from = 0, end = 0; from < messages.length; from = end) {
     const { hub } = messages[from] as Message
     let bytes = 0
     const lengths: number[] = []
-    for (; to < messages.length && to - from < batchMessages; to++) {
-      const message = messages[to] as Message
+    for (; end < messages.length && end - from < batchMessages; end++) {
+      const message = messages[end] as Message
       const length = encodedLength(message)
       bytes += length
       // The hub is named in the message id, not in the body.
-      if (to > from && (bytes > batchBytes || message.hub !== hub)) break
+      if (end > from && (bytes > batchBytes || message.hub !== hub)) break
       lengths.push(length)
     }
-    yield outgoingBatch(messages.slice(from, to), lengths, hubId)
+    yield outgoingBatch(messages.slice(from, end), lengths, hubId, to)
   }
 }
 
-function outgoingBatch(messages: readonly Message[], lengths: number[], hubId: string): Outgoing {
+function outgoingBatch(messages: readonly Message[], lengths: number[], hubId: string, to: BatchTarget): Outgoing {
   const first = messages[0] as Message
   const last = messages.at(-1) as Message
-  return new PlainOutgoing(exchanges.batches, batchKey, encodeBatch(messages, lengths), {
+  return new PlainOutgoing(to.exchange, to.key, encodeBatch(messages, lengths), {
     persistent: true,
     mandatory: true,
     contentType: batchType,

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { HubError } from '../errors.js'
 import type { DeadLetter, Message, Outcome } from '../model.js'
 import type { DeadLetterFilter, DeadLetters, QueueReader, QueueServer } from '../queue/queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
@@ -5,14 +7,19 @@ import { exchanges, Health, queues, RabbitConnection, topology } from './connect
 import { TelemetryCopies } from './copies.js'
 import { RabbitDeadLetters } from './dead-letters.js'
 import { type Outgoing, PlainOutgoing } from './frames.js'
+import { HostLease } from './lease.js'
 import { type HeaderSet, outgoingBatches } from './message.js'
+import { RabbitNodes } from './nodes.js'
 import { RabbitPublisher } from './publisher.js'
 import { RabbitReader } from './reader.js'
 
 export interface RabbitMqOptions {
-  readonly url: string
+  /** Nodes of one cluster, tried in turn. */
+  readonly urls: readonly string[]
   /** First part of every message id. */
   readonly hubId: string
+  /** Who uses the virtual host, as {@link HostLease} says. Undefined for a process that is no hub. */
+  readonly holder: string | undefined
   /**
    * The consumers of the hub get batches: up to 200 messages or 64 KB in one AMQP message, in the layout of
    * spool/message-codec.ts. `message`: other consumers get each message besides, as an AMQP message that anyone can
@@ -32,8 +39,8 @@ export interface RabbitMqOptions {
   readonly prefetch: number
   /** Whether this hub has a queue for receipts, by which consumers elsewhere report the outcome of its messages. */
   readonly consumesReceipts: boolean
-  /** Called when RabbitMQ becomes available or unavailable, with the reason when unavailable. */
-  readonly state: (up: boolean, detail?: string) => void
+  /** Called when RabbitMQ becomes available or unavailable, with the reason when unavailable, and the node when available. */
+  readonly state: (up: boolean, detail?: string, node?: string) => void
   /** Returns the time in microseconds, for messages that other publishers put into the hub's queues. */
   readonly clock: MicrosecondClock
 }
@@ -59,12 +66,14 @@ export class RabbitMq implements QueueServer, DeadLetters {
   readonly #copies: TelemetryCopies | undefined
 
   constructor(options: RabbitMqOptions) {
-    const { url, hubId, envelope, headers, channels, window, consumesReceipts, state, clock } = options
+    const { urls, hubId, holder, envelope, headers, channels, window, consumesReceipts, state, clock } = options
     const wanted = topology(hubId, consumesReceipts)
     const health = new Health(state)
+    const nodes = new RabbitNodes(urls)
+    const lease = holder === undefined ? undefined : new HostLease(holder)
     this.#options = options
-    this.#publishing = new RabbitConnection(url, wanted, health)
-    this.#consuming = new RabbitConnection(url, wanted, health)
+    this.#publishing = new RabbitConnection(nodes, wanted, health, lease)
+    this.#consuming = new RabbitConnection(nodes, wanted, health, lease)
     // RabbitMQ moves the consumer of a deleted queue to a new queue of the same name, and then delivers nothing to the
     // consumer.
     const lanes = envelope === 'message' && channels > 1 ? channels : 0
@@ -74,6 +83,24 @@ export class RabbitMq implements QueueServer, DeadLetters {
     )
     this.#copies = envelope === 'message' ? new TelemetryCopies(hubId, headers) : undefined
     this.#dead = new RabbitDeadLetters({ hubId, publisher: this.#publisher, connection: this.#consuming, clock })
+  }
+
+  /**
+   * Resolves when no other hub uses the virtual host, or when RabbitMQ has not answered in that time: then each
+   * connection finds out. Rejects with `hub_clash` when another hub does.
+   */
+  async admitted(waitMs: number): Promise<void> {
+    const abort = new AbortController()
+    const late = sleep(waitMs, undefined, { signal: abort.signal }).catch(() => {})
+    const opened = this.#consuming.open().catch((error: unknown) => {
+      if (error instanceof HubError && error.code === 'hub_clash') throw error
+    })
+    try {
+      await Promise.race([opened, late])
+    } finally {
+      abort.abort()
+      opened.catch(() => {})
+    }
   }
 
   async stop(): Promise<void> {

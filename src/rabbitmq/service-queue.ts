@@ -3,13 +3,16 @@ import type { ServiceQueue, ServiceReply, ServiceRequest } from '../queue/servic
 import type { MicrosecondClock } from '../runtime/time.js'
 import { exchanges, Health, queues, RabbitConnection, topology } from './connection.js'
 import { PlainOutgoing } from './frames.js'
+import { HostLease } from './lease.js'
 import { keyOf, text } from './message.js'
+import { RabbitNodes } from './nodes.js'
 import { RabbitPublisher } from './publisher.js'
 import { RabbitReader } from './reader.js'
 
 export interface RabbitServicesOptions {
-  readonly url: string
+  readonly urls: readonly string[]
   readonly hubId: string
+  readonly holder: string
   readonly clock: MicrosecondClock
 }
 
@@ -30,12 +33,14 @@ export class RabbitServices implements ServiceQueue {
   readonly #publisher: RabbitPublisher
 
   constructor(options: RabbitServicesOptions) {
-    const { url, hubId } = options
+    const { urls, hubId, holder } = options
+    const nodes = new RabbitNodes(urls)
+    const lease = new HostLease(holder)
     const wanted = topology(hubId, true)
     const health = new Health(() => {})
     this.#options = options
-    this.#publishing = new RabbitConnection(url, wanted, health)
-    this.#consuming = new RabbitConnection(url, wanted, health)
+    this.#publishing = new RabbitConnection(nodes, wanted, health, lease)
+    this.#consuming = new RabbitConnection(nodes, wanted, health, lease)
     this.#publisher = new RabbitPublisher({ connection: this.#publishing, window, lanes: 0 })
   }
 

@@ -63,6 +63,7 @@ export class Sessions {
   readonly wills: LastWills
   /** Delivers to connected clients what their sessions do not keep. */
   readonly lending: Lending
+  readonly wanted: SessionState['index']['wanted']
   readonly #memory: QueueMemory
   readonly #spill: SpillWatch
   readonly #work: Work
@@ -78,6 +79,7 @@ export class Sessions {
     this.#spill = new SpillWatch(this.#memory, options.queueMemory)
     const state = new SessionState(clock, work, sharing)
     this.#state = state
+    this.wanted = state.index.wanted
     this.#journal = new SessionJournal({
       ...options,
       pace: options.pace ?? usualPace,
@@ -92,13 +94,12 @@ export class Sessions {
     const failover = new SharedFailover(state.index, recorder)
     this.#failover = failover
     const slow = { counts, clock, elapsed: performance, limit: conflated, retained: state }
-    const feeds = new FeedBeats(clock)
-    this.#feeds = feeds
+    this.#feeds = new FeedBeats(clock)
     const services = {
       clock,
       memory: this.#memory,
       slow,
-      feeds,
+      feeds: this.#feeds,
       turns: new SessionTurns(),
       recorder,
       failover,

@@ -5,6 +5,8 @@ import type { OutboundMessage, Queued } from './delivery.js'
 import { FilterIndex, type FilterValues } from './filter-index.js'
 import type { Session, Subscription } from './session.js'
 import { type Group, Shares } from './shared-group.js'
+import { topicsOf } from './subscription.js'
+import { WantedTopics } from './wanted-topics.js'
 
 /** A durable session that a message was queued for. */
 export interface QueuedIn {
@@ -21,6 +23,7 @@ export class SubscriptionIndex {
   readonly #index: FilterIndex<Subscription>
   readonly #shares: Shares
   readonly #work: Work
+  readonly wanted = new WantedTopics()
   /** The last permission check: the permissions, the topic and the result. */
   #asked: Reads | undefined
   #askedFor = ''
@@ -38,6 +41,7 @@ export class SubscriptionIndex {
     const { group, filter } = subscription
     if (group) this.#shares.join(subscription, group)
     else this.#index.add(filter, subscription)
+    this.wanted.add(topicsOf(subscription))
     this.#count++
   }
 
@@ -46,6 +50,7 @@ export class SubscriptionIndex {
     const { group, filter } = subscription
     if (group) this.#shares.leave(subscription, group)
     else this.#index.remove(filter, subscription)
+    this.wanted.remove(topicsOf(subscription))
     this.#count--
   }
 

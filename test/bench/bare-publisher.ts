@@ -1,6 +1,7 @@
 import type { Message } from '../../src/model.js'
 import { Health, RabbitConnection, topology } from '../../src/rabbitmq/connection.js'
 import { TelemetryCopies } from '../../src/rabbitmq/copies.js'
+import { RabbitNodes } from '../../src/rabbitmq/nodes.js'
 import { RabbitPublisher } from '../../src/rabbitmq/publisher.js'
 import { monotonicMicros } from './wire.js'
 
@@ -12,7 +13,7 @@ const atOnce = 5_000
  * messages as the hub's, on as many channels, with nothing received, kept or stored. What remains is RabbitMQ.
  */
 export async function barePublishRate(url: string, seconds: number): Promise<number> {
-  const connection = new RabbitConnection(url, topology('bench', false), new Health(() => {}))
+  const connection = new RabbitConnection(new RabbitNodes([url]), topology('bench', false), new Health(() => {}))
   const publisher = new RabbitPublisher({ connection, window: 2_000, lanes: 32 })
   const copies = new TelemetryCopies('bench', 'full')
   let sequence = 0

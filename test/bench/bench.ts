@@ -4,6 +4,7 @@ import { access } from './access.js'
 import { act } from './act.js'
 import { data } from './data.js'
 import { history } from './history.js'
+import { hubs } from './hubs.js'
 import { kafka } from './kafka.js'
 import { month } from './month.js'
 import { mqtt5 } from './mqtt5.js'
@@ -40,6 +41,7 @@ import { type Candidate, candidates, machine, versions } from './targets.js'
  * npm run bench -- kafka: the adapter of Kafka beside its client library alone, of kafka.ts.
  * npm run bench -- month [--days 30] [--dir DIR]: a month of the simulated home and plant through the hub, of month.ts.
  *
+ * npm run bench -- hubs [--seconds 10]: one hub, and two of a cluster, of hubs.ts.
  * npm run bench -- push [--seconds 10]: readings to screens of each kind, of push.ts.
  * npm run bench -- screen [--seconds 10]: Home and the wall of values in Chromium, of screen.ts.
  *
@@ -74,6 +76,7 @@ async function main(): Promise<void> {
   if (positionals[0] === 'data') return data()
   if (positionals[0] === 'kafka') return kafka()
   if (positionals[0] === 'month') return month({ days: Number(values.days ?? 30), dir: values.dir })
+  if (positionals[0] === 'hubs') return hubs(given ?? 10)
   if (positionals[0] === 'push') return push(given ?? 10)
   if (positionals[0] === 'screen') return screen(given ?? 10)
   if (positionals[0] === 'sessions') {

@@ -164,6 +164,26 @@ t.test('no password of a URL in what is said of it', async t => {
   t.same(JSON.parse(withoutPasswords(line)), { msg: 'no answer of http://***@x:1/y', from: 'c@d' })
 })
 
+t.test('a list of the nodes of RabbitMQ, as a text or a list; every password is hidden', async t => {
+  const [one, other] = ['amqp://guest:hunter2@mq1', 'amqps://guest:hunter3@mq2:5671/v']
+  for (const given of [`${one},${other}`, ` ${one} , ${other}`, [one, other]]) {
+    const settings = loadSettings({ flags: { 'rabbitmq.url': given as string } })
+    t.same(settings['rabbitmq.url'], [one, other])
+    const shown = listSettings(settings).find(({ key }) => key === 'rabbitmq.url')?.value
+    t.equal(shown, 'amqp://***@mq1, amqps://***@mq2:5671/v')
+  }
+  t.same(loadSettings({ flags: { 'rabbitmq.url': '' } })['rabbitmq.url'], [])
+  for (const given of [`${one},mq2`, `${one},http://guest:hunter3@mq2`, `${one} ${other}`]) {
+    const [sentence = ''] = problems({ flags: { 'rabbitmq.url': given } })
+    t.match(sentence, /rabbitmq\.url: given .*, allowed is empty, or a URL that begins with amqp/, sentence)
+    t.notMatch(sentence, /hunter/, sentence)
+  }
+  t.equal(
+    withoutPasswords(`no answer of ${one},${other}: timeout`),
+    'no answer of amqp://***@mq1,amqps://***@mq2:5671/v: timeout',
+  )
+})
+
 t.test('help and docs/settings.md name every setting', async t => {
   for (const key of settingKeys) {
     t.ok(settingsHelp().includes(`--${key} `), key)

@@ -95,8 +95,9 @@ t.test('RabbitMQ: rights that are missing, a wrong password, no management API, 
 t.test('looking at RabbitMQ takes no message and leaves no queue', async t => {
   const message = { sequence: 1, receivedAt: 1, topic: 'a', payload: Buffer.from('1'), qos: 1, retain: false } as const
   const hub = new RabbitMq({
-    url: rabbit.url,
+    urls: [rabbit.url],
     hubId: 'seen',
+    holder: undefined,
     envelope: 'message',
     headers: 'full',
     channels: 2,

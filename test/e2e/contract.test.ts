@@ -383,6 +383,7 @@ t.test('every route answers as the contract says', async t => {
   await ask('GET /healthz', {}, {})
   t.same(await ask('GET /readyz', {}, {}), { ready: true })
   t.ok((await ask('GET /readyz', {})).dependencies?.length)
+  t.same((await ask('GET /api/hubs', {})).hubs, [], 'this hub is alone')
 
   t.same(
     Object.keys(routes).filter(name => !asked.has(name as RouteName)),

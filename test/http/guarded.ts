@@ -165,6 +165,10 @@ export async function startGuarded(
       series: answer('series', '{"series":[]}'),
       history: answer('history'),
       store: answer('store'),
+      hubs: async () => {
+        reached.push('hubs')
+        return []
+      },
       beginExport: async () => {
         reached.push('beginExport')
         return { id: 1, extent: undefined, order: 'time' }

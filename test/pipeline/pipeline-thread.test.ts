@@ -16,6 +16,7 @@ function processorOf(t: Test, behaviour: { now: 'works' | 'hangs' | 'dies' }) {
     settings,
     dir,
     identity: {
+      version: 'test',
       get hubId() {
         return behaviour.now
       },

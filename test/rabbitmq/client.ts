@@ -6,8 +6,9 @@ export const hubId = 'hub-under-test'
 
 export function client(url: string, more: Partial<RabbitMqOptions> = {}): RabbitMq {
   return new RabbitMq({
-    url,
+    urls: [url],
     hubId,
+    holder: undefined,
     envelope: 'message',
     headers: 'full',
     channels: 32,

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -69,10 +70,72 @@ async function serverProgram(): Promise<string> {
   return existsSync(debian) ? debian : found
 }
 
-async function privateServer(plugins: readonly string[]): Promise<RabbitServer> {
+/** What the nodes of a cluster have in common. */
+interface Cluster {
+  /** The name server of the nodes, which runs already. */
+  readonly epmdPort: number
+  readonly cookie: string
+  /** Name of the node that a new node joins. */
+  readonly first: string | undefined
+}
+
+export interface ClusterNode extends RabbitServer {
+  /** `NAME@localhost` */
+  readonly name: string
+  /** Stops the clock of the server: SIGSTOP. */
+  freeze(): void
+  /** Goes on after `freeze`: SIGCONT. */
+  thaw(): void
+}
+
+export interface RabbitCluster {
+  readonly nodes: readonly ClusterNode[]
+  /** The URLs of all nodes, as rabbitmq.url takes them. */
+  readonly url: string
+  /** Resolves when nothing of it is left. */
+  stop(): Promise<void>
+}
+
+/** A private RabbitMQ cluster: nodes of this machine with a name and ports each, of which a test may kill any. */
+export async function startRabbitCluster(size = 3): Promise<RabbitCluster> {
+  const cwd = await tempDir()
+  const epmdPort = await freePort()
+  const cookie = randomUUID()
+  const epmd = await startEpmd(epmdPort, cwd)
+  const nodes: ClusterNode[] = []
+  const stop = async () => {
+    await Promise.all(nodes.map(node => node.kill()))
+    await epmd.kill()
+  }
+  try {
+    nodes.push(await privateServer([], { epmdPort, cookie, first: undefined }))
+    const { name: first } = nodes[0] as ClusterNode
+    // One after the other, as nodes that join at the same time may wait for each other.
+    while (nodes.length < size) nodes.push(await privateServer([], { epmdPort, cookie, first }))
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  return { nodes, url: nodes.map(({ url }) => url).join(','), stop }
+}
+
+async function startEpmd(
+  port: number,
+  cwd: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<RunningProcess> {
+  // Started here, or Erlang starts one in the background that outlives everything.
+  const command = await program('epmd', 'erlang-base')
+  const args = ['-port', String(port), '-address', '127.0.0.1']
+  return startProcess({ command, args, env, cwd, port, timeoutMs: 10_000 })
+}
+
+async function privateServer(plugins: readonly string[], cluster?: Cluster): Promise<ClusterNode> {
   const command = await serverProgram()
   const cwd = await tempDir()
-  const [port, epmdPort, distPort] = [await freePort(), await freePort(), await freePort()]
+  const [port, epmdPort, distPort] = [await freePort(), cluster?.epmdPort ?? (await freePort()), await freePort()]
+  const name = `telehub-test-${port}@localhost`
+  if (cluster) await writeFile(join(cwd, '.erlang.cookie'), cluster.cookie, { mode: 0o400 })
   const mqttPort = plugins.includes('rabbitmq_mqtt') ? await freePort() : undefined
   const managementPort = plugins.includes('rabbitmq_management') ? await freePort() : undefined
   const config = join(cwd, 'rabbitmq.conf')
@@ -83,6 +146,12 @@ async function privateServer(plugins: readonly string[]): Promise<RabbitServer> 
       'distribution.listener.interface = 127.0.0.1',
       'disk_free_limit.absolute = 50MB',
       ...(mqttPort ? [`mqtt.listeners.tcp.1 = 127.0.0.1:${mqttPort}`, 'mqtt.allow_anonymous = true'] : []),
+      ...(cluster?.first
+        ? [
+            'cluster_formation.peer_discovery_backend = classic_config',
+            `cluster_formation.classic_config.nodes.1 = ${cluster.first}`,
+          ]
+        : []),
       ...(managementPort ? [`management.tcp.port = ${managementPort}`, 'management.tcp.ip = 127.0.0.1'] : []),
       '',
     ].join('\n'),
@@ -90,7 +159,7 @@ async function privateServer(plugins: readonly string[]): Promise<RabbitServer> 
   await writeFile(join(cwd, 'enabled_plugins'), `[${plugins.join(',')}].\n`)
   const env = {
     HOME: cwd,
-    RABBITMQ_NODENAME: `telehub-test-${port}@localhost`,
+    RABBITMQ_NODENAME: name,
     RABBITMQ_CONFIG_FILE: config,
     RABBITMQ_ENABLED_PLUGINS_FILE: join(cwd, 'enabled_plugins'),
     RABBITMQ_MNESIA_BASE: join(cwd, 'mnesia'),
@@ -115,11 +184,11 @@ async function privateServer(plugins: readonly string[]): Promise<RabbitServer> 
     processes = []
     await gone(helpers)
   }
+  const signal = (kind: NodeJS.Signals) => {
+    for (const { pid } of processes) process.kill(pid, kind)
+  }
   const start = async () => {
-    // Started here, or Erlang starts one in the background that outlives everything.
-    const epmd = await program('epmd', 'erlang-base')
-    const args = ['-port', String(epmdPort), '-address', '127.0.0.1']
-    processes.unshift(await startProcess({ command: epmd, args, env, cwd, port: epmdPort, timeoutMs: 10_000 }))
+    if (!cluster) processes.unshift(await startEpmd(epmdPort, cwd, env))
     try {
       processes.unshift(await startProcess({ command, args: [], env, cwd, port, timeoutMs: 90_000 }))
       for (const one of [mqttPort, managementPort]) if (one) await listens(one)
@@ -131,6 +200,9 @@ async function privateServer(plugins: readonly string[]): Promise<RabbitServer> 
   await start()
   return {
     url: `amqp://guest:guest@127.0.0.1:${port}`,
+    name,
+    freeze: () => signal('SIGSTOP'),
+    thaw: () => signal('SIGCONT'),
     mqttPort,
     managementUrl: managementPort ? `http://127.0.0.1:${managementPort}` : undefined,
     stop: () => end('stop'),

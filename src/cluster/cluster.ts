@@ -1,0 +1,214 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { readOrSetAside } from '../disk/damaged.js'
+import { nodeFiles } from '../disk/files.js'
+import { StateFile } from '../disk/state-file.js'
+import type { Message, Outward } from '../model.js'
+import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
+import type { QueueReader } from '../queue/queue.js'
+import type { Part } from '../runtime/lifecycle.js'
+import type { MicrosecondClock, MillisecondClock } from '../runtime/time.js'
+import type { Bus, BusPlace, PlaceKeeper } from './bus.js'
+import { type HubFacts, Hubs, type KnownHub } from './hubs.js'
+
+export { addressOf, type ClusterIdentity, clusterOf, holderOf } from './hub-settings.js'
+export { type KnownHub, maxFilters } from './hubs.js'
+
+/** Delivers messages to the MQTT subscribers of this hub. */
+export interface LocalDelivery {
+  /** Resolves when the broker has the messages for good: queues of absent sessions and retained messages included. */
+  publish(messages: readonly Outward[]): Promise<void>
+}
+
+/** Knows what the clients and kept sessions of this hub want. */
+export interface WantedSource {
+  /** Resolves with the filters, once that is another state than the one with this number. */
+  next(known: number): Promise<{ readonly revision: number; readonly filters: readonly string[] }>
+}
+
+export interface ClusterOptions {
+  readonly self: HubFacts
+  readonly bus: Bus
+  /** Folder of the state. */
+  readonly dir: string
+  readonly delivery: LocalDelivery
+  readonly wanted: WantedSource
+  /** Messages of this hub that the bus does not have yet. */
+  readonly lag: { readonly count: number }
+  /** Milliseconds and microseconds since the epoch. */
+  readonly clock: MicrosecondClock
+  readonly wallClock: MillisecondClock
+  readonly monotonic: MillisecondClock
+  readonly incidents: IncidentReporter
+  readonly log: Pick<SentenceLog, 'info' | 'warn'>
+}
+
+/** How many messages have gone to the bus and come from there, since the start. */
+export interface ClusterNumbers {
+  /** Messages that this hub has given to the bus. */
+  readonly sent: number
+  /** Messages that no other hub wants. */
+  readonly unwanted: number
+  /** Messages of other hubs, and of these the ones that came again. */
+  readonly received: number
+  readonly repeated: number
+  readonly hubs: Readonly<Record<KnownHub['state'], number>>
+}
+
+/**
+ * This hub among the others: what this one accepts goes to them, what they accept comes here. Messages of other hubs go to
+ * subscribers and retained messages, and nowhere else: not into the spool, so that no message comes back to the bus.
+ */
+export class Cluster implements Part, PlaceKeeper {
+  readonly name = 'cluster'
+  readonly hubs: Hubs
+  readonly #options: ClusterOptions
+  readonly #file: StateFile
+  readonly #path: string
+  #place: BusPlace | undefined
+  #isStopping = false
+  /** Last sequence number of each hub that was delivered here. */
+  #seen = new Map<string, number>()
+  /** Start of a hub that has never read the bus: of what was before, retained messages alone matter. */
+  #newSince = 0
+  readonly #counts = { sent: 0, unwanted: 0, received: 0, repeated: 0 }
+
+  constructor(options: ClusterOptions) {
+    const { dir, wallClock, ...others } = options
+    this.#options = options
+    this.#path = join(dir, 'place.json')
+    this.#file = new StateFile(this.#path, () => this.#text())
+    this.hubs = new Hubs({ ...others, incarnation: randomUUID(), path: join(dir, 'hubs.json'), clock: wallClock })
+  }
+
+  start(): void {
+    const { dir, incidents } = this.#options
+    nodeFiles.makeDirectorySync(dir)
+    const lost = 'the bus is read from its beginning, and messages of other hubs may come again'
+    const state = readOrSetAside(this.#path, placeOf, lost, sentence => incidents.report('place_damaged', sentence))
+    this.#place = state?.place
+    this.#seen = new Map(state?.seen)
+    if (!this.#place) this.#newSince = this.#options.clock.now()
+    this.hubs.start()
+    void this.#follow()
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true
+    await this.hubs.stop()
+    await this.#file.stop()
+    await this.#options.bus.stop()
+  }
+
+  /** Tells the others what is wanted here, whenever that changes. */
+  async #follow(): Promise<void> {
+    for (let known = 0; !this.#isStopping; ) {
+      const { revision, filters } = await this.#options.wanted.next(known)
+      known = revision
+      if (!this.#isStopping) this.hubs.want(filters)
+    }
+  }
+
+  get numbers(): ClusterNumbers {
+    const hubs = { self: 0, up: 0, silent: 0, away: 0 }
+    for (const { state } of this.hubs.list()) hubs[state]++
+    return { ...this.#counts, hubs }
+  }
+
+  /** Returns the messages of all hubs, for {@link receive}. */
+  reader(): QueueReader {
+    return this.#options.bus.reader(this)
+  }
+
+  /**
+   * Gives messages that this hub has on disk to the others, as far as any of them wants them. Retained messages go to all:
+   * somebody may subscribe later. Resolves when the bus has them.
+   */
+  async send(messages: readonly Message[]): Promise<undefined> {
+    // Decided anew when the bus was away: others may have subscribed meanwhile.
+    const wanted = messages.filter(({ topic, retain }) => retain || this.hubs.isWanted(topic))
+    if (wanted.length > 0) await this.#options.bus.append(wanted)
+    this.#counts.sent += wanted.length
+    this.#counts.unwanted += messages.length - wanted.length
+    return undefined
+  }
+
+  /** Delivers messages of other hubs to the subscribers of this one, each once. Resolves when the broker has them. */
+  async receive(messages: readonly Message[]): Promise<undefined> {
+    const others = messages.filter(({ hub }) => hub !== undefined)
+    const fresh: Message[] = []
+    const last = new Map<string, number>()
+    for (const message of others) {
+      const { hub = '', sequence } = message
+      // A hub gives its messages to the bus in their order, and some again after an unknown outcome.
+      if (sequence > 0 && sequence <= (last.get(hub) ?? this.#seen.get(hub) ?? 0)) continue
+      if (sequence > 0) last.set(hub, sequence)
+      if (message.receivedAt < this.#newSince && !message.retain) continue
+      fresh.push(message)
+    }
+    if (fresh.length > 0) await this.#options.delivery.publish(fresh.map(outward))
+    for (const [hub, sequence] of last) this.#seen.set(hub, sequence)
+    this.#counts.received += others.length
+    this.#counts.repeated += others.length - fresh.length
+    return undefined
+  }
+
+  /** Returns a delivery to the subscribers of all hubs: first the bus gets the messages, then this hub's subscribers. */
+  get toAll(): LocalDelivery {
+    const { delivery, clock, bus } = this.#options
+    return {
+      publish: async messages => {
+        const wanted = messages.filter(({ topic, retain }) => retain || this.hubs.isWanted(topic))
+        const receivedAt = clock.now()
+        if (wanted.length > 0) await bus.append(wanted.map(one => ({ ...own, ...one, receivedAt })))
+        this.#counts.sent += wanted.length
+        await delivery.publish(messages)
+      },
+    }
+  }
+
+  get place(): BusPlace | undefined {
+    return this.#place
+  }
+
+  passed(place: BusPlace): void {
+    this.#place = place
+    this.#file.changed()
+    this.#file.save()
+  }
+
+  broken(reason: string): void {
+    this.#options.incidents.report('bus_gap', `the log of the bus: ${reason}`)
+  }
+
+  #text(): string {
+    return `${JSON.stringify({ place: this.#place, seen: [...this.#seen] })}\n`
+  }
+}
+
+/** A message of the hub, or of a back end: without a place in the spool. */
+const own = { sequence: 0, clientId: '', user: '', packetId: 0 } as const
+
+function outward({ topic, payload, qos, retain, properties, expiresAt }: Message): Outward {
+  return {
+    ...{ topic, payload, qos, retain },
+    ...(properties && { properties }),
+    ...(expiresAt !== undefined && { expiresAt }),
+  }
+}
+
+interface KeptPlace {
+  readonly place: BusPlace | undefined
+  readonly seen: readonly (readonly [hub: string, sequence: number])[]
+}
+
+/** Returns the content of a file. Throws when the text is damaged. */
+function placeOf(text: string): KeptPlace {
+  const { place, seen } = JSON.parse(text) as KeptPlace
+  if (place && !(Number.isSafeInteger(place.offset) && typeof place.id === 'string')) throw new Error('no place')
+  for (const [hub, sequence] of seen) {
+    if (typeof hub !== 'string' || !Number.isSafeInteger(sequence)) throw new Error('no sequence number')
+  }
+  return { place, seen }
+}
