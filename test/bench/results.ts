@@ -308,7 +308,7 @@ function monthMarkdown({ date, machine, telehub, days, plantSeconds, keep, figur
       ? []
       : [line('with the rules that `telehub noise` proposes', 'thinned')]),
     '',
-    `Measured ${date.slice(0, 10)} by \`npm run bench -- month\`, in parts, on ${coresOf(machine)}, beside other work: the times are ` +
+    `Measured ${date.slice(0, 10)} in one run of \`npm run bench -- month\` on ${coresOf(machine)}, beside other work: the times are ` +
       `upper bounds. ${count('ingest messages')} messages with ${count('ingest readings')} readings of the simulated devices: a home ` +
       `of ten (the meter every 10 s, the others once a minute), and 40 machines with 30 values each, every ${plantSeconds / 60} minutes ` +
       '(the simulator sends each second, 900 times as much). Each reading has its own time in the past month; all went by MQTT, QoS 1, ' +
