@@ -5,8 +5,10 @@ import { NestFactory } from '@nestjs/core'
 import {
   type ClientProxy,
   ClientsModule,
+  Ctx,
   EventPattern,
   type MicroserviceOptions,
+  Payload,
   type RmqContext,
   RmqRecord,
   RmqRecordBuilder,
@@ -36,7 +38,7 @@ class Warnings {
   private readonly telehub!: ClientProxy
 
   @EventPattern('home.*.*.telemetry')
-  async warn({ temperature }: { temperature?: number }, context: RmqContext): Promise<void> {
+  async warn(@Payload() { temperature }: { temperature?: number }, @Ctx() context: RmqContext): Promise<void> {
     const message = context.getMessage()
     if (temperature !== undefined && temperature > 30) {
       const room = message.fields.routingKey.split('.')[1]
