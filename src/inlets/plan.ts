@@ -58,7 +58,7 @@ export function readInlets(
   for (const [i, setting] of settings.entries()) {
     const reading = new FieldsReading(environment)
     const name = typeof setting['name'] === 'string' ? setting['name'] : ''
-    const place = `inlets: ${inletName.test(name) ? name : `the ${i + 1}. one`}`
+    const place = `inlets: ${inletName.test(name) ? name : `number ${i + 1}`}`
     const plan = readInlet(new SettingFields(setting, place, reading))
     if (inlets.some(other => other.name === plan.name)) reading.faults.push(`${place}: another has this name`)
     faults.push(...reading.faults)
@@ -96,7 +96,7 @@ function readTopics(fields: SettingFields): readonly InletTopics[] {
     return []
   }
   return given.map((one: unknown, i) => {
-    const place = `${fields.placeOf('topics')}, the ${i + 1}. one`
+    const place = `${fields.placeOf('topics')}, number ${i + 1}`
     const map = new SettingFields(typeof one === 'string' ? { filter: one } : one, place, fields.reading)
     const filter = map.text('filter', 'a topic filter')
     if (filter !== '' && (!isTopicFilter(filter) || filter.startsWith('$')))

@@ -64,7 +64,7 @@ export function readOutlets(
   for (const [i, setting] of settings.entries()) {
     const reading = new FieldsReading(environment)
     const name = typeof setting.name === 'string' ? setting.name : ''
-    const place = `outlets: ${outletName.test(name) ? name : `the ${i + 1}. one`}`
+    const place = `outlets: ${outletName.test(name) ? name : `number ${i + 1}`}`
     const plan = readOutlet(new SettingFields(setting, place, reading), reading)
     if (plan && outlets.some(other => other.name === plan.name)) reading.faults.push(`${place}: another has this name`)
     faults.push(...reading.faults)

@@ -287,7 +287,7 @@ t.test('mistakes of the settings are all said, and show no secret', async t => {
   t.not(await run.exited, 0)
   const said = run.stderr() + run.stdout()
   for (const pattern of [
-    /inlets: the 1\. one\.name: given "Other"/,
+    /inlets: number 1\.name: given "Other"/,
     /url: not allowed, allowed is an address that begins with mqtt:/,
     /filter: given "a\/#\/b"/,
     /qos: given "3", allowed is a whole number from 0 to 2/,

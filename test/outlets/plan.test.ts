@@ -47,9 +47,9 @@ t.test('all mistakes at once, and no secret in any of them', async t => {
   )
   const all = faults.join('\n')
   for (const expected of [
-    'outlets: the 1. one.name: given "Orders", allowed is a lower-case letter',
-    'outlets: the 1. one.kind: given "webhok", allowed is one of kafka, mqtt, webhook',
-    'outlets: the 1. one.from: given "yesterday", allowed is one of now, oldest',
+    'outlets: number 1.name: given "Orders", allowed is a lower-case letter',
+    'outlets: number 1.kind: given "webhok", allowed is one of kafka, mqtt, webhook',
+    'outlets: number 1.from: given "yesterday", allowed is one of now, oldest',
     'outlets: a.topics: given "a/#/b"',
     'outlets: a.limit: given "much", allowed is a size such as 2GB, or a time such as 6h',
     'outlets: a.dead: given "5"',
