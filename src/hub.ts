@@ -30,9 +30,9 @@ import { Tls, tlsPaths } from './transport/tls.js'
  *   device ─► listeners ─► broker ─► ingest ─► SPOOL ─► PUBACK ─► MQTT subscribers          here, the broker thread
  *                                                │
  *                                                ├─ cursor live ──► registry, $hub/last ─► broker      pipeline.ts,
- *                                                └─ cursor record ─► decode, map ─► STORE              the processor
- *                                                   or bridge ─► RABBITMQ ─► record ─► STORE           thread
- *   back end ─► RABBITMQ telehub.publish ─► push ─► broker ─► MQTT subscribers
+ *                                                ├─ cursor record ─► decode, map ─► STORE              the processor
+ *                                                │  or bridge ─► RABBITMQ or KAFKA ─► record ─► STORE  thread
+ *   back end ─► telehub.publish ─► broker        └─ cursors of outlets and bus ─► other systems, other hubs
  */
 
 export interface Hub {
@@ -68,7 +68,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   // The spool keeps every accepted message, raw and in order, until all that read it have passed.
   const spool = new Spool({ ...spoolSettings(settings, dir), clock, lock, incidents, log })
 
-  // Behind the spool, in the processor thread: decode, map, store, or hand over to RabbitMQ (pipeline.ts).
+  // Behind the spool, in the processor thread: decode, map, store, or hand over to RabbitMQ, Kafka and outlets (pipeline.ts).
   const pipeline = new PipelineThread({ settings, dir, identity, sharing: authority, spool, counters, incidents, log })
   const mapping = new OwnMapping({ settings, dir, pipeline, incidents, log })
   const refusals = new RefusalCounts(pipeline)
