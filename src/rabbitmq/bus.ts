@@ -35,7 +35,8 @@ const busTopology: Topology = [
       'x-max-length-bytes': 5_000_000_000,
       'x-stream-max-segment-size-bytes': 50_000_000,
     },
-    bindings: [],
+    // By an exchange of the hub's own: the default exchange is closed to users with rights to telehub.* alone.
+    bindings: [[exchanges.bus, '']],
   },
 ]
 
@@ -73,7 +74,7 @@ export class RabbitBus implements Bus {
   }
 
   async append(messages: readonly Message[]): Promise<void> {
-    await this.#publisher.publish(outgoingBatches(messages, this.#options.hubId, { exchange: '', key: busStream }))
+    await this.#publisher.publish(outgoingBatches(messages, this.#options.hubId, { exchange: exchanges.bus, key: '' }))
   }
 
   reader(keeper: PlaceKeeper): QueueReader {

@@ -25,6 +25,7 @@ export const exchanges = {
   receipts: 'telehub.receipts',
   dead: 'telehub.dead',
   hubs: 'telehub.hubs',
+  bus: 'telehub.bus',
 } as const
 
 const exchangeTypes: Readonly<Record<string, 'topic' | 'direct' | 'fanout'>> = {
@@ -35,6 +36,7 @@ const exchangeTypes: Readonly<Record<string, 'topic' | 'direct' | 'fanout'>> = {
   [exchanges.receipts]: 'direct',
   [exchanges.dead]: 'topic',
   [exchanges.hubs]: 'fanout',
+  [exchanges.bus]: 'fanout',
 }
 
 /** How often a request comes back from services that died with it, before RabbitMQ gives it up. */
@@ -459,6 +461,16 @@ export async function lookAt(url: string, wanted: Topology): Promise<Lookup> {
       }
       await channel.get(queue, { noAck: true })
       await channel.deleteQueue(queue)
+      for (const exchange of Object.keys(exchangeTypes)) {
+        // Declaring such a queue, as the lease is, needs the right to write to the exchange, which need not exist.
+        const { queue } = await channel.assertQueue(`telehub.doctor.${randomUUID()}`, {
+          exclusive: true,
+          autoDelete: true,
+          deadLetterExchange: exchange,
+          deadLetterRoutingKey: 'telehub.doctor',
+        })
+        await channel.deleteQueue(queue)
+      }
     }
     await attempt(rights, said => refused.push(said))
     const { product = 'RabbitMQ', version = '?' } = model.connection.serverProperties

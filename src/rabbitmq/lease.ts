@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, HubError } from '../errors.js'
-import type { Channel, ChannelModel, ConnectionGate } from './connection.js'
+import { type Channel, type ChannelModel, type ConnectionGate, exchanges } from './connection.js'
 
 /** The queue whose arguments say who uses this virtual host. The queue is always empty. */
 export const leaseQueue = 'telehub.lease'
@@ -70,8 +70,9 @@ async function assertLease(model: ChannelModel, holder: string): Promise<string 
     await onChannel(model, channel =>
       channel.assertQueue(leaseQueue, {
         durable: true,
-        // The one argument that takes any text and is compared. Nothing is dead-lettered from an empty queue.
-        deadLetterExchange: '',
+        // The one argument that takes any text and is compared. Nothing is dead-lettered from an empty queue. The exchange
+        // is one of the hub's own: RabbitMQ checks the right to write to it.
+        deadLetterExchange: exchanges.dead,
         deadLetterRoutingKey: holder,
         arguments: { 'x-queue-type': 'quorum' },
       }),
@@ -109,6 +110,7 @@ async function onChannel(model: ChannelModel, action: (channel: Channel) => Prom
 async function currentHolder(model: ChannelModel): Promise<string> {
   const said = (await assertLease(model, '?')) ?? ''
   const [, current = 'another hub', end] = /but current is (?:the value )?'([^']*)('?)/.exec(said) ?? []
+  if (current === '') return 'another hub'
   return end === '' ? `${current} …` : current
 }
 
