@@ -209,3 +209,9 @@ export function nameText(name: string): string {
   if (!hasHidden(name)) return name
   return name.replace(hiddenCharacters, char => `‹${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}›`)
 }
+
+/** Returns a reason of the hub as a sentence of its own, with a full stop. */
+export function asSentence(reason: string): string {
+  if (/[.!?…)。！？）]$/.test(reason)) return reason
+  return `${reason}${locale.startsWith('zh') ? '。' : '.'}`
+}

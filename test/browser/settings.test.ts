@@ -151,7 +151,7 @@ t.test('a device is paired by what the QR code says', async t => {
 
   const again = await openDashboard(t, address, { width: 390, height: 844 }, hub.httpUrl)
   await again.page.getByRole('button', { name: 'Get user and password' }).click()
-  await again.page.getByText(/That did not work: this code is wrong, already used/).waitFor()
+  await again.page.getByText(/This code is wrong, already used/).waitFor()
 })
 
 t.test('certificate, mapping, notifications and settings are shown; all of it to admins alone', async t => {

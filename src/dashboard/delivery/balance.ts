@@ -1,7 +1,7 @@
 import { ApiError, type Balance, fetchBalance, fetchOutlets, hubNow, type Ready } from '../api.js'
 import { element, Keyed, make, put } from '../nodes.js'
 import { Poll } from '../poll.js'
-import { countText, momentText, sinceText } from '../wording.js'
+import { asSentence, countText, momentText, sinceText } from '../wording.js'
 import { DeadPanel } from './dead.js'
 import { Flow } from './flow.js'
 import { Hours } from './hours.js'
@@ -169,7 +169,7 @@ export class BalancePage {
     section.dataset.state = 'unknown'
     element('verdict-help').hidden = true
     put(this.#verdict, say('verdict.forbidden'))
-    put(element('verdict-text'), why)
+    put(element('verdict-text'), asSentence(why))
     put(element('balance-note'), '')
   }
 

@@ -6,7 +6,7 @@ import { Poll } from '../poll.js'
 import type { Refusals, Refused } from '../refusals.js'
 import type { Board } from '../values/board.js'
 import type { Tile } from '../values/tile.js'
-import { ageText, countText, momentText, nameText, sinceText, spanText } from '../wording.js'
+import { ageText, asSentence, countText, momentText, nameText, sinceText, spanText } from '../wording.js'
 import { AlertsCard } from './alerts-card.js'
 import { CommandsCard } from './commands-card.js'
 import { remedyOf } from './remedies.js'
@@ -264,7 +264,7 @@ export class DevicePage {
         make('bdi', 'refusal-topic', nameText(topic ?? '')),
         make('span', 'refusal-when'),
       ),
-      make('p', 'refusal-reason', make('bdi', '', sentenceOf(nameText(reason)))),
+      make('p', 'refusal-reason', make('bdi', '', asSentence(nameText(reason)))),
     )
     made.dataset.action = action
     const { text, command } = remedyOf(refused, this.users)
@@ -304,9 +304,4 @@ function copyable(command: string): HTMLElement {
   })
   snippet.append(button)
   return snippet
-}
-
-/** Returns a reason of the hub as a sentence. */
-function sentenceOf(reason: string): string {
-  return /[.!?…)]$/.test(reason) ? reason : `${reason}.`
 }
