@@ -219,7 +219,7 @@ t.test('SIGTERM: what was acknowledged is stored before the hub ends, or it says
   t.equal(await first.stop(), 0)
   t.notMatch(first.log(), /not stored yet/)
   // Nobody listens there.
-  const away = { 'influx.url': 'http://127.0.0.1:1/telehub' }
+  const away = { 'influx.url': 'http://127.0.0.1:2/telehub' }
   const second = await startHub(t, away, first.dir)
   t.match(await balance(second), { received: 20_000, stored: 20_000, spool: 0, residual: 0 })
   const again = await connectMqtt(t, second.mqttUrl, { clientId: 'dev' })
