@@ -91,9 +91,10 @@ export class Editor {
   }
 
   /** Shows a move at once, then saves the patch. */
-  async move({ catalogue, patch }: Move, done: string): Promise<Outcome> {
-    this.#model.showAs(catalogue)
-    return this.save(patch, done)
+  move({ catalogue, patch }: Move, done: string): Promise<Outcome> {
+    const saved = this.save(patch, done)
+    this.#model.showAs(catalogue, saved)
+    return saved
   }
 
   undo(): Promise<Outcome> {

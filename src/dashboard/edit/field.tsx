@@ -33,7 +33,10 @@ export function Field({ label, value, placeholder, hint, kind = 'text', length =
     setTrouble(wrong)
     if (wrong !== '') return
     if (text.trim() === value) return setTyped(undefined)
-    if ((await save(text.trim())) === 'saved') setTyped(undefined)
+    const saved = text.trim()
+    // What was typed while the hub saved stays.
+    if ((await save(saved)) === 'saved')
+      setTyped(now => (now === undefined || now.text === text ? undefined : { ...now, over: saved }))
   }
   const leave = () => {
     if (typed && !isOverwritten) void store(typed.text)

@@ -30,6 +30,7 @@ import { Limits } from './limits.js'
 import { Live } from './live.js'
 import { Orders } from './orders.js'
 import { readied } from './ready.js'
+import { ShownAhead } from './shown-ahead.js'
 
 /** Messages of a topic that were not stored, for one reason. */
 export interface Unstored {
@@ -90,6 +91,7 @@ export class HomeModel {
   #availability: readonly (() => void)[] = []
   #refreshedAt = 0
   #isFetching = false
+  readonly #shownAhead = new ShownAhead()
   /** Set when the catalogue has changed while one was being fetched: to the revision, or to NaN if that is not known. */
   #missed: number | undefined
   #drawn: readonly Group[] = []
@@ -180,9 +182,10 @@ export class HomeModel {
     this.density = this.shownBoard?.density ?? densityOf(kept(densityKey))
   }
 
-  /** Shows a catalogue as a person wants to have that, until that of the hub is fetched. */
-  showAs(catalogue: Catalogue): void {
+  /** Shows a change before the hub has saved it. Until then no answer of the hub replaces what is shown. */
+  showAs(catalogue: Catalogue, saved: Promise<unknown>): void {
     this.catalogue = catalogue
+    this.#shownAhead.add(saved)
     this.#changed()
   }
 
@@ -243,32 +246,30 @@ export class HomeModel {
       return
     }
     this.#isFetching = true
+    const mark = this.#shownAhead.mark
     try {
       const fetched = await fetchHome(this.catalogue ? undefined : this.#begin)
       await this.#fetchBoards(fetched.edits)
-      const before = new Map(this.catalogue?.devices.map(device => [device.id, device]))
-      // An unchanged device stays the same object, so that the card is not drawn again.
-      const devices = fetched.devices.map(one => {
-        const device = this.isKiosk ? withoutControls(one) : one
-        const old = before.get(device.id)
-        const { lastSeen } = device
-        if (!old || JSON.stringify({ ...old, lastSeen }) !== JSON.stringify(device)) return device
-        return Object.assign(old, { lastSeen })
-      })
-      this.catalogue = { ...fetched, devices: readied(devices) }
-      this.failure = ''
-      this.found = this.#known.missing(devices).filter(isShown)
-      this.#watchAvailability(devices)
-      this.limits.take(devices)
+      if (this.#shownAhead.isOld(mark)) this.#missed ??= Number.NaN
+      else this.#take(fetched)
     } catch (error) {
       this.failure = (error as Error).message
       this.#soon('again', () => this.structureChanged(), 5_000)
     }
     this.#isFetching = false
-    const missed = this.#missed
+    if (this.#missed !== undefined) this.structureChanged(this.#missed)
     this.#missed = undefined
-    if (missed !== undefined) this.structureChanged(missed)
     this.#changed()
+  }
+
+  #take(fetched: Catalogue): void {
+    const shown = this.isKiosk ? fetched.devices.map(withoutControls) : fetched.devices
+    const devices = readied(withKnown(shown, this.catalogue?.devices ?? []))
+    this.catalogue = { ...fetched, devices }
+    this.failure = ''
+    this.found = this.#known.missing(devices).filter(isShown)
+    this.#watchAvailability(devices)
+    this.limits.take(devices)
   }
 
   /** Shows the edits that the hub has just answered with. */
@@ -367,4 +368,15 @@ function withoutControls(device: HomeDevice): HomeDevice {
 
 function densityOf(text: string | null): Density {
   return densities.find(density => density === text) ?? 'cards'
+}
+
+/** Returns the devices; an unchanged one stays the same object, so that the card is not drawn again. */
+function withKnown(devices: readonly HomeDevice[], known: readonly HomeDevice[]): readonly HomeDevice[] {
+  const before = new Map(known.map(device => [device.id, device]))
+  return devices.map(device => {
+    const old = before.get(device.id)
+    const { lastSeen } = device
+    if (!old || JSON.stringify({ ...old, lastSeen }) !== JSON.stringify(device)) return device
+    return Object.assign(old, { lastSeen })
+  })
 }
