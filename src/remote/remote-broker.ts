@@ -126,8 +126,7 @@ export class RemotePublisher {
    * lost. Messages are sent in the order of the calls.
    */
   async publish({ topic, payload, qos, retain, properties, expiresAt }: Outward, now: number): Promise<void> {
-    while (this.#free === 0 && !this.#lost) await new Promise<void>(resolve => this.#next.push(resolve))
-    if (this.#lost) throw this.#lost
+    // Nothing may throw between the wait for room and the taking of it: the room would be nobody's.
     const bytes = payload.length + Buffer.byteLength(topic) + (properties?.length ?? 0) + headerBytes
     if (bytes > this.limits.maximumPacketSize)
       throw new RemoteRefusal(`the broker takes packets of at most ${this.limits.maximumPacketSize} bytes`)
@@ -137,6 +136,8 @@ export class RemotePublisher {
       retain: retain && this.limits.retainAvailable,
       ...(is5 && { properties: sentProperties(properties, expiresAt, now) }),
     }
+    while (this.#free === 0 && !this.#lost) await new Promise<void>(resolve => this.#next.push(resolve))
+    if (this.#lost) throw this.#lost
     this.#free--
     try {
       await new Promise<void>((resolve, reject) => {
@@ -224,7 +225,7 @@ export interface RemoteReceiver {
   take(message: RemoteMessage): Promise<void>
   /** Called when the filters are subscribed to; `refused`: those that the broker does not allow. */
   connected(refused: readonly string[]): void
-  /** Called when the broker has these subscriptions for the session. */
+  /** Called when the session at the broker may have these subscriptions, and no others. */
   subscribed(filters: readonly RemoteFilter[]): void
   lost(detail: string): void
 }
@@ -246,7 +247,7 @@ const pauseMs = 10
 const patienceMs = 2_000
 const reconnectMs = 1_000
 
-/** What became of a message with a packet identifier: a broker that sends it again means the same message. */
+/** What became of a message that is not acknowledged: a broker that sends its packet identifier again means the same. */
 interface TakenMessage {
   readonly print: string
   readonly taking: Promise<void>
@@ -254,7 +255,8 @@ interface TakenMessage {
 
 /**
  * Subscribes at another broker with a session that it keeps while the hub is away. A message is acknowledged when the
- * receiver has it. A message that is sent again after a lost connection is recognised while this object lives.
+ * receiver has it. A message that is sent again after a lost connection is recognised if no acknowledgement of it was
+ * sent (PUBACK; for QoS 2 the PUBCOMP), and while this object lives; else it is taken again.
  */
 export class RemoteSubscriber {
   readonly #options: RemoteSubscriberOptions
@@ -263,8 +265,13 @@ export class RemoteSubscriber {
   /** Number of the connections that are over. */
   #connection = 0
   readonly #filters: readonly RemoteFilter[]
-  /** Filters that the session at the broker has. */
+  /** Filters that the session at the broker may have. */
   #subscribed: readonly RemoteFilter[]
+  /**
+   * Whether the session is known to have all of the filters. With MQTT 5 they are subscribed to on every connection, which
+   * is without an effect where they are; with MQTT 3.1.1 that would bring the retained messages again.
+   */
+  #isSubscribed = false
   /** Whether something went wrong on this connection, so that nothing more of it may be taken. */
   #isBroken = false
   #underWay = 0
@@ -287,8 +294,11 @@ export class RemoteSubscriber {
     // QoS 2: taken before the PUBREC, as a session of the client that is not on disk must not own a message. As an option
     // this is ignored with MQTT 3.1.1.
     this.#client.options.customHandleAcks = (_topic, _payload, packet, done) => {
-      if ((packet as IPublishPacket).qos === 2) this.#take(packet as IPublishPacket, isTaken => isTaken && done(0))
-      else done(0)
+      if ((packet as IPublishPacket).qos !== 2) return void done(0)
+      const connection = this.#connection
+      this.#take(packet as IPublishPacket, isTaken => {
+        if (isTaken) this.#whenConnected(connection, () => done(0))
+      })
     }
     this.#client.handleMessage = (packet, callback) => {
       if (packet.qos === 2) return callback()
@@ -298,7 +308,7 @@ export class RemoteSubscriber {
       this.#take(packet, isTaken => {
         if (isTaken && packet.qos === 1) this.#acknowledge(packet, connection)
       })
-      this.#whenRoom(later)
+      this.#whenRoom(connection, later)
     }
   }
 
@@ -306,15 +316,20 @@ export class RemoteSubscriber {
     const client = this.#client
     const { receiver } = this.#options
     client.on('packetreceive', packet => {
+      // What is released is not sent again: the packet identifier means another message from now on.
+      if (packet.cmd === 'pubrel') this.#taken.delete(packet.messageId ?? 0)
       // Before any message of the connection, unlike the event connect.
-      if (packet.cmd === 'connack' && !packet.sessionPresent) this.#taken.clear()
+      if (packet.cmd !== 'connack' || (packet.reasonCode ?? packet.returnCode ?? 0) !== 0) return
+      this.#isBroken = this.#isStopped
+      if (!packet.sessionPresent) this.#taken.clear()
     })
     client.on('connect', ({ sessionPresent }) => this.#connected(sessionPresent))
     client.on('error', error => receiver.lost(describe(error)))
     client.on('disconnect', ({ reasonCode }) => receiver.lost(`the broker closed the connection (${reasonCode})`))
     client.on('close', () => {
       this.#connection++
-      this.#isBroken = this.#isStopped
+      // The client may still hand over what it has read of this connection, and that comes again.
+      this.#isBroken = true
       if (!this.#isStopped) receiver.lost('no connection')
     })
     client.connect()
@@ -331,10 +346,18 @@ export class RemoteSubscriber {
   }
 
   #acknowledge(packet: IPublishPacket, connection: number): void {
+    this.#whenConnected(connection, () => {
+      // Once it is acknowledged, the packet identifier means another message, even if the PUBACK gets lost.
+      this.#taken.delete(packet.messageId ?? 0)
+      this.#client['_sendPacket']({ cmd: 'puback', messageId: packet.messageId })
+    })
+  }
+
+  /** Calls back once the client calls itself connected: a message may be on disk before. Never on another connection. */
+  #whenConnected(connection: number, then: () => void): void {
     if (connection !== this.#connection) return
-    // A message may be on disk before the client calls itself connected.
-    if (this.#client.connected) this.#client['_sendPacket']({ cmd: 'puback', messageId: packet.messageId })
-    else setTimeout(() => this.#acknowledge(packet, connection), pauseMs)
+    if (this.#client.connected) then()
+    else setTimeout(() => this.#whenConnected(connection, then), pauseMs)
   }
 
   async #connected(sessionPresent: boolean): Promise<void> {
@@ -342,21 +365,23 @@ export class RemoteSubscriber {
     const { receiver, address } = this.#options
     const filters = this.#filters
     const before = this.#subscribed
-    const isSame = JSON.stringify(filters) === JSON.stringify(before)
     const refused: string[] = []
+    if (!sessionPresent) this.#isSubscribed = false
     try {
-      if (!sessionPresent || !isSame) {
+      if (!this.#isSubscribed || address.version === 5) {
         const gone = before.filter(one => !filters.some(({ filter }) => filter === one.filter))
         if (sessionPresent && gone.length > 0) await this.#client.unsubscribeAsync(gone.map(({ filter }) => filter))
-        const more = address.version === 5 ? ({ nl: true, rap: true, rh: sessionPresent ? 1 : 0 } as const) : {}
+        const more = address.version === 5 ? ({ nl: true, rap: true, rh: 1 } as const) : {}
         const wanted = Object.fromEntries(filters.map(({ filter, qos }) => [filter, { qos, ...more }]))
         const granted = await this.#client.subscribeAsync(wanted).catch((error: unknown) => {
           // One that is refused makes an error of all.
           refused.push(describe(error))
           return []
         })
+        if (connection !== this.#connection) return
         for (const { topic, qos } of granted) if (qos >= 128) refused.push(topic)
-        if (refused.length === 0) {
+        this.#isSubscribed = refused.length === 0
+        if (JSON.stringify(filters) !== JSON.stringify(before)) {
           this.#subscribed = filters
           receiver.subscribed(filters)
         }
@@ -398,9 +423,11 @@ export class RemoteSubscriber {
     )
   }
 
-  #whenRoom(then: () => void): void {
+  /** Calls back once more may be read. Never on another connection. */
+  #whenRoom(connection: number, then: () => void): void {
+    if (connection !== this.#connection) return
     if (this.#isStopped || (this.#underWay < ahead && !this.#options.receiver.overloaded)) then()
-    else setTimeout(() => this.#whenRoom(then), pauseMs)
+    else setTimeout(() => this.#whenRoom(connection, then), pauseMs)
   }
 }
 
