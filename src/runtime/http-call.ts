@@ -26,7 +26,10 @@ export interface CallAnswer {
 /** Bytes of an answer that are read. The connection is closed on a server that sends more. */
 const maxAnswer = 16_384
 
-/** Sends one request, and resolves with the answer. Follows no redirect, and reads the beginning of an answer only. */
+/**
+ * Sends one request, and resolves with the answer. Follows no redirect, and reads the beginning of an answer only. Rejects
+ * when the signal aborts, or the connection ends, before an answer has begun.
+ */
 export async function call(asked: HttpCall): Promise<CallAnswer> {
   try {
     return await send(asked)
@@ -51,7 +54,9 @@ function send({ url, method, headers, body, signal, lookup, agent }: HttpCall): 
   }
   return new Promise((resolve, reject) => {
     const request = url.protocol === 'https:' ? requestOverTls : requestPlain
+    let hasAnswer = false
     const sent = request(url, options, response => {
+      hasAnswer = true
       void readStart(response).then(({ text, isWhole }) => {
         resolve({ status: response.statusCode ?? 0, text, ...pauseAsked(response.headers['retry-after']) })
         if (!agent || !isWhole) sent.destroy()
@@ -61,6 +66,15 @@ function send({ url, method, headers, body, signal, lookup, agent }: HttpCall): 
       const isStale = sent.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(systemCode(error) ?? '')
       reject(isStale ? new StaleConnection(error.message) : error)
     })
+    // After a status of 101, which nobody has asked for, there is no other event.
+    sent.on('close', () => {
+      signal.removeEventListener('abort', given)
+      if (!hasAnswer) reject(new Error('the connection was closed without an answer'))
+    })
+    const given = () => {
+      if (!hasAnswer) reject(signal.reason)
+    }
+    signal.addEventListener('abort', given, { once: true })
     sent.end(body)
   })
 }
