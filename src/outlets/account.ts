@@ -71,6 +71,7 @@ export class OutletAccount implements Ledger {
   /** Number of writes. */
   #written = 0
   #fd: number | undefined
+  #isOpen = false
 
   constructor(path: string, files: Files = nodeFiles) {
     this.#path = path
@@ -99,7 +100,14 @@ export class OutletAccount implements Ledger {
     }
     // Twice, so that the file has the full size, and later writes need no more room on the disk.
     if (!isFound) for (let i = 0; i < 2; i++) this.#change({ begin: passed, upTo: passed })
+    this.#isOpen = true
     return isFound
+  }
+
+  /** Begins a new account behind `passed`, and forgets all numbers before. */
+  beginAgain(passed: number): void {
+    const none = Object.fromEntries(terms.map(term => [term, 0])) as Record<Term, number>
+    this.#change({ ...none, begin: passed, upTo: passed })
   }
 
   close(): void {
@@ -155,9 +163,9 @@ export class OutletAccount implements Ledger {
     return count
   }
 
-  /** Counts dead letters that are none any more. */
+  /** Counts dead letters that are none any more. Without effect while the account is not open. */
   moved(letters: number, to: 'replayed' | 'dropped'): void {
-    if (letters > 0) this.#change({ [to]: this.#numbers[to] + letters })
+    if (letters > 0 && this.#isOpen) this.#change({ [to]: this.#numbers[to] + letters })
   }
 
   /** Changes memory once the file has the change. Throws what the disk throws. */

@@ -67,6 +67,11 @@ export class OutletRunner {
   #cursor: OutletCursor | undefined
   #outlet: Outlet | undefined
   #running: Promise<void> = Promise.resolve()
+  #isStarted = false
+  #starting: Promise<void> = Promise.resolve()
+  #again: NodeJS.Timeout | undefined
+  /** What `passed` was told before the account was open. */
+  readonly #early: (readonly [to: number, lost: boolean])[] = []
   #isMet = false
   /** Whether a delivery has succeeded since the target was last down, and whether the log says that it is down. */
   #isWorking = false
@@ -97,14 +102,36 @@ export class OutletRunner {
     })
   }
 
-  async start(cursor: OutletCursor): Promise<void> {
+  /**
+   * Resolves once the outlet runs, or the disk has refused: then it is down with the reason, and tries again until `stop`.
+   *
+   * @param accepted The last sequence number in the spool
+   */
+  start(cursor: OutletCursor, accepted: number): Promise<void> {
+    this.#starting = this.#begin(cursor, accepted).catch((error: unknown) => {
+      const fault = describe(error)
+      if (fault !== this.#fault)
+        this.#options.log.warn(
+          `outlet ${this.plan.name} cannot start: ${fault}; it is tried again, and its messages wait in the spool`,
+        )
+      this.#fault = fault
+      if (!this.#abort.signal.aborted) this.#again = setTimeout(() => this.start(cursor, accepted), startAgainMs)
+    })
+    return this.#starting
+  }
+
+  async #begin(cursor: OutletCursor, accepted: number): Promise<void> {
     const { plan, dir, suspects, counts, clock, log } = this.#options
     mkdirSync(dir, { recursive: true, mode: 0o700 })
-    this.#cursor = cursor
     const passed = cursor.settled.sequence - 1
-    if (this.#account.open(passed)) this.#agree(cursor)
+    if (this.#account.open(passed)) this.#agree(cursor, accepted)
+    this.#early.length = 0
     this.#gate.open()
     await this.dead.start()
+    if (this.#abort.signal.aborted) return
+    this.#cursor = cursor
+    this.#fault = ''
+    this.#isStarted = true
     suspects.start()
     const running = consume(
       {
@@ -141,9 +168,22 @@ export class OutletRunner {
     this.#running = running
   }
 
-  /** The account and the cursor differ after a loss of power: messages between come again, or were delivered. */
-  #agree(cursor: OutletCursor): void {
-    const { plan, log } = this.#options
+  /**
+   * The account and the cursor differ after a loss of power: messages between come again, or were delivered. Where the end of
+   * the spool is lost, the numbers of later messages are given again, and those must not be taken for accounted ones.
+   */
+  #agree(cursor: OutletCursor, accepted: number): void {
+    const { plan, log, incidents } = this.#options
+    const { upTo } = this.#account
+    if (upTo > accepted) {
+      const passed = Math.min(cursor.settled.sequence - 1, accepted)
+      this.#account.beginAgain(passed)
+      incidents.report(
+        'outlet_account_lost',
+        `outlet ${plan.name}: the spool ends at message ${accepted}, although the account goes up to message ${upTo}: the end of the spool was lost; a new account begins behind message ${passed}`,
+      )
+    }
+    for (const [to, lost] of this.#early) this.#account.pass(to, lost ? 'lost' : 'never')
     cursor.rewind(this.#account.upTo + 1)
     const gone = this.#account.pass(cursor.settled.sequence - 1, 'delivered')
     if (gone > 0)
@@ -152,9 +192,11 @@ export class OutletRunner {
 
   async stop(): Promise<void> {
     this.#abort.abort()
+    clearTimeout(this.#again)
+    await this.#starting
     await this.#running
     await this.#delivering.idle()
-    this.#options.suspects.stop()
+    if (this.#isStarted) this.#options.suspects.stop()
     await this.#outlet?.close()
     await this.dead.stop()
     this.#account.close()
@@ -162,11 +204,13 @@ export class OutletRunner {
 
   /** Hears that the numbers from `from` to `to` of the spool will not come. `lost`: there were messages. */
   passed(to: number, lost: boolean): void {
-    this.#account.pass(to, lost ? 'lost' : 'never')
+    if (this.#isStarted) this.#account.pass(to, lost ? 'lost' : 'never')
+    else this.#early.push([to, lost])
   }
 
   /** Gives up all messages before a segment. Returns how many that are. */
   skipTo(segment: number): number {
+    if (!this.#isStarted) return 0
     // The account first: what comes again after a crash in between is known to be given up.
     const count = this.#account.pass(segment - 1, 'skipped')
     this.#cursor?.skipTo(segment)
@@ -235,13 +279,23 @@ export class OutletRunner {
         this.#outlet ??= await plan.target.open(this.#parts)
         const outcomes = await this.#outlet.deliver(messages, this.#abort.signal)
         this.#isMet = this.#isWorking = true
-        return outcomes
+        return outcomes?.map(outcome => this.#safe(outcome))
       } catch (error) {
-        const sentence = withoutSecrets(describe(error), plan.secrets)
+        const sentence = this.#withoutSecrets(describe(error))
         const retryAfterMs = error instanceof HubError ? error.retryAfterMs : undefined
         throw new HubError('outlet_unavailable', sentence, { cause: error, retryAfterMs })
       }
     })
+  }
+
+  /** A target may repeat in an answer what it was sent. */
+  #safe(outcome: Outcome): Outcome {
+    if (typeof outcome === 'string') return outcome
+    return { ...outcome, detail: this.#withoutSecrets(outcome.detail) }
+  }
+
+  #withoutSecrets(sentence: string): string {
+    return withoutSecrets(sentence, this.plan.secrets).slice(0, maxSentence)
   }
 
   get #parts() {
@@ -265,3 +319,8 @@ export class OutletRunner {
 }
 
 const dollar = '$'.charCodeAt(0)
+
+/** Characters of a sentence about a target. It is cut after the secrets are out, so that no part of one is left. */
+const maxSentence = 400
+
+const startAgainMs = 5_000

@@ -112,13 +112,8 @@ export class Outlets implements Part {
 
   async start(): Promise<void> {
     this.#forgetOthers()
-    for (const [name, runner] of this.#runners) {
-      try {
-        await runner.start(this.#options.spool.cursors.reader(cursorOf(name)))
-      } catch (error) {
-        throw new HubError('data_dir_unusable', `outlet ${name}: ${describe(error)}`, { cause: error })
-      }
-    }
+    const { cursors, accepted } = this.#options.spool
+    for (const [name, runner] of this.#runners) await runner.start(cursors.reader(cursorOf(name)), accepted)
     if (this.#runners.size > 0) this.#timer = setInterval(() => this.#makeRoom(), checkEveryMs)
   }
 
@@ -132,17 +127,26 @@ export class Outlets implements Part {
     const { dir, log } = this.#options
     const names = existsSync(dir) ? readdirSync(dir) : []
     for (const name of names.filter(name => !this.#runners.has(name))) {
-      const dead = join(dir, name, 'dead')
-      const hasLetters = existsSync(dead) && readdirSync(dead).some(file => statSync(join(dead, file)).size > 0)
-      const wasThere = existsSync(join(dir, name, 'account'))
-      for (const file of ['account', 'outlet.json']) rmSync(join(dir, name, file), { force: true })
-      if (!hasLetters) rmSync(join(dir, name), { recursive: true, force: true })
-      if (wasThere)
-        log.warn(
-          `outlet ${name} is not in the settings any more: its place in the spool is given up` +
-            (hasLetters ? `; its dead letters are still in ${dead}` : ''),
-        )
+      try {
+        this.#forget(name)
+      } catch (error) {
+        log.warn(`outlet ${name} is not in the settings any more, but cannot be removed: ${describe(error)}`)
+      }
     }
+  }
+
+  #forget(name: string): void {
+    const { dir, log } = this.#options
+    const dead = join(dir, name, 'dead')
+    const hasLetters = existsSync(dead) && readdirSync(dead).some(file => statSync(join(dead, file)).size > 0)
+    const wasThere = existsSync(join(dir, name, 'account'))
+    for (const file of ['account', 'outlet.json']) rmSync(join(dir, name, file), { force: true })
+    if (!hasLetters) rmSync(join(dir, name), { recursive: true, force: true })
+    if (wasThere)
+      log.warn(
+        `outlet ${name} is not in the settings any more: its place in the spool is given up` +
+          (hasLetters ? `; its dead letters are still in ${dead}` : ''),
+      )
   }
 
   /** Hears of numbers of the spool that will not come. */

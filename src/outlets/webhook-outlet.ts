@@ -24,9 +24,6 @@ export interface WebhookPlan {
 /** Answers by which a server refuses this body for good. All others are about the address or the server. */
 const refusals: readonly number[] = [400, 413, 415, 422]
 
-/** Characters of an answer that a sentence repeats. */
-const maxSaid = 300
-
 const compress = promisify(gzip)
 
 /** Sends batches of messages to a web server, one request at a time, on a connection that is kept. */
@@ -144,7 +141,7 @@ export class WebhookOutlet implements Outlet {
 /** Returns why the messages of a request are refused; undefined when they are taken. Throws when they may be later. */
 function refusalOf({ status, text, retryAfterMs }: CallAnswer): Rejection | undefined {
   if (status >= 200 && status < 300) return undefined
-  const said = text.replace(/\s+/g, ' ').trim().slice(0, maxSaid)
+  const said = text.replace(/\s+/g, ' ').trim()
   const sentence = `answers with ${status}${said ? `: ${said}` : ''}`
   if (refusals.includes(status)) return { reason: `http_${status}`, detail: sentence }
   const why = status >= 300 && status < 400 ? `${sentence}; redirects are not followed` : sentence

@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Answer } from '../../src/contract/contract.js'
@@ -273,4 +273,54 @@ t.test('mistakes in the outlets stop a start, all at once', async t => {
     startHub(t, settingsOf({ name: 'a', kind: 'webhook', url: 'x' }, { name: 'b', kind: 'carrier-pigeon' })),
     /outlets: a\.url: not allowed[\s\S]*outlets: b\.kind: given "carrier-pigeon", allowed is one of/,
   )
+})
+
+t.test('the folder of the spool is lost: a new account, an incident, and no later message is skipped', async t => {
+  const receiver = await receive(t)
+  const settings = settingsOf(webhook(receiver.url))
+  const hub = await startHub(t, settings)
+  await publish(t, hub, 'plant/a', numbers(1, 50))
+  await eventually(() => receiver.taken.length === 50, 'they are there')
+  t.equal(await hub.stop(), 0)
+  await rm(join(hub.dir, 'spool'), { recursive: true })
+  const again = await startHub(t, settings, hub.dir)
+  await publish(t, again, 'plant/a', numbers(51, 70))
+  await eventually(() => receiver.taken.length >= 70, 'later ones are there')
+  t.same(valuesOf(receiver), numbers(1, 70))
+  const { body } = await again.get<{ incidents: { kind: string }[] }>('/readyz')
+  t.ok(body.incidents.some(({ kind }) => kind === 'outlet_account_lost'))
+  t.match(await outletOf(again), { balance: { received: 20, delivered: 20, residual: 0 } })
+})
+
+t.test(
+  'a folder that cannot be used: that outlet is down with the reason, all else works, and it starts later',
+  async t => {
+    const receiver = await receive(t)
+    const dir = await tempDir()
+    await mkdir(join(dir, 'outlets'), { mode: 0o700 })
+    await writeFile(join(dir, 'outlets', 'hook'), 'a file where a folder belongs')
+    const settings = settingsOf(webhook(receiver.url), webhook(receiver.url, { name: 'other', topics: ['none'] }))
+    const hub = await startHub(t, settings, dir)
+    await publish(t, hub, 'plant/a', numbers(1, 10))
+    t.match(await outletOf(hub), { state: 'down', detail: /EEXIST/ })
+    await eventually(async () => (await outletOf(hub, 'other')).balance.filtered === 10, 'the other one works')
+    await rm(join(dir, 'outlets', 'hook'))
+    await eventually(() => receiver.taken.length === 10, 'it has started')
+    t.same(valuesOf(receiver), numbers(1, 10))
+  },
+)
+
+t.test('a target that repeats in a refusal what it was sent: no secret is in a dead letter', async t => {
+  const token = `token-${'x'.repeat(300)}`
+  const receiver = await receive(t, ({ headers, url }, response) => {
+    response.writeHead(422).end(`${url} ${'.'.repeat(200)} ${headers.authorization}`)
+    return 422
+  })
+  const secret = { url: `${receiver.url}/secret-path`, headers: { authorization: `Bearer ${token}` } }
+  const hub = await startHub(t, settingsOf(webhook(receiver.url, secret)))
+  await publish(t, hub, 'plant/a', [1])
+  const letters = () => hub.get<Answer<'GET /api/dead'>>('/api/dead?outlet=hook')
+  const letter = await eventually(async () => (await letters()).body.dead[0], 'a dead letter')
+  t.match(letter.detail, /answers with 422: .*\*\*\*/)
+  t.notMatch(letter.detail, /secret-path|token-|xxx/)
 })
