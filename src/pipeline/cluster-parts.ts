@@ -11,7 +11,7 @@ export const busCursor = 'bus'
 
 /** Makes what connects this hub with the others. Undefined without a cluster. */
 export async function openCluster(
-  { settings, dir, hubId, version }: Omit<ProcessorThreadData, 'shares'>,
+  { settings, dir, hubId, version }: Omit<ProcessorThreadData, 'shares' | 'isFirst'>,
   broker: BrokerLink,
   progress: SpoolProgress,
 ): Promise<Cluster | undefined> {

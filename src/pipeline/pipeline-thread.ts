@@ -90,6 +90,7 @@ export class PipelineThread implements Part, ThreadListener, SettingsFollower {
   #untold: SpoolPosition | undefined
   #pause: NodeJS.Timeout | undefined
   #isUp = false
+  #hasRun = false
   /** Resolves when the last thread has ended. */
   #exited: Promise<void> = Promise.resolve()
   /** Whether the last thread has failed, and may still wait for native calls before exiting. */
@@ -127,6 +128,7 @@ export class PipelineThread implements Part, ThreadListener, SettingsFollower {
       dir,
       ...{ hubId: identity.hubId, version: identity.version },
       shares: sharing.shares,
+      isFirst: !this.#hasRun,
     }
     const worker = new Worker(entry ?? new URL('./pipeline-worker.js', import.meta.url), {
       workerData,
@@ -151,6 +153,7 @@ export class PipelineThread implements Part, ThreadListener, SettingsFollower {
     try {
       await link.call('start', spool.position)
       this.#isUp = true
+      this.#hasRun = true
       // The thread may have replaced what it was told before it had read its files.
       for (const presence of this.#presences) link.tell('present', presence)
     } catch (error) {

@@ -83,7 +83,7 @@ export interface Pipeline {
 
 /** Starts everything behind the spool, which is committed up to `position`. Throws a `HubError` that names a remedy. */
 export async function startPipeline(
-  { settings, dir, hubId, version }: ProcessorThreadData,
+  { settings, dir, hubId, version, isFirst }: ProcessorThreadData,
   basis: PipelineBasis,
   position: SpoolPosition,
 ): Promise<Pipeline> {
@@ -113,7 +113,7 @@ export async function startPipeline(
 
   // Where messages go: into the store, by way of RabbitMQ or Kafka if there is one. A target that is down is waited for.
   const dependencies = dependenciesOf(settings, log, 'the spool keeps arriving messages')
-  const server = await openQueueServer(settings, hubId, true, dependencies)
+  const server = await openQueueServer(settings, hubId, true, dependencies, isFirst)
   const records = !server || storesHere(settings)
   const store = await openStore(settings, dir, incidents)
   exit.before(() => store.abandon?.())

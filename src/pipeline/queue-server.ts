@@ -33,14 +33,18 @@ export function kafkaLoginOf(settings: Settings): KafkaLogin {
 const admissionMs = 5_000
 
 /**
- * Opens the server that the settings choose; undefined without any. Rejects with `hub_clash` when a hub that this one
- * does not know uses the same virtual host of RabbitMQ; without an answer in time, that is found out later.
+ * Opens the server that the settings choose; undefined without any.
+ *
+ * @param isFirst Whether to reject with `hub_clash` when a hub that this one does not know uses the same virtual host of
+ *   RabbitMQ. Without an answer in time, that is found out later, as in a thread that is started again: the connections
+ *   say so, and the spool keeps the messages
  */
 export async function openQueueServer(
   settings: Settings,
   hubId: string,
   consumesReceipts: boolean,
   dependencies: Dependencies,
+  isFirst = false,
 ): Promise<QueueServer | undefined> {
   const kind = queueServerName(settings)
   const shared = { hubId, consumesReceipts, clock: machineClock }
@@ -58,7 +62,7 @@ export async function openQueueServer(
       state: (up, detail, node) => dependencies.heard('queue', up, detail, node),
     })
     try {
-      if (consumesReceipts) await rabbit.admitted(admissionMs)
+      if (isFirst) await rabbit.admitted(admissionMs)
     } catch (error) {
       await rabbit.stop()
       throw error

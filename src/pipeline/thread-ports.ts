@@ -115,6 +115,8 @@ export interface ProcessorThreadData {
   readonly dir: string
   readonly hubId: string
   readonly version: string
+  /** Whether no thread of this process has run before: only then may the start be refused for other hubs. */
+  readonly isFirst: boolean
   /** Shares at the creation of the thread. A change is sent by `shares`. */
   readonly shares: UserShares
 }

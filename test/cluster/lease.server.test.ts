@@ -1,4 +1,4 @@
-import { copyFileSync, mkdirSync } from 'node:fs'
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { connect } from 'amqplib'
 import t, { type Test } from 'tap'
@@ -78,8 +78,10 @@ t.test(
   'a hub that starts without RabbitMQ finds out later: it keeps its messages, and takes none of the other',
   async t => {
     await rabbit.stop()
-    const hub = await startHub(t, alone)
-    const other = await startHub(t, alone)
+    const config = join(t.testdir(), 'telehub.yaml')
+    writeFileSync(config, 'log.level: info\n')
+    const hub = await startHub(t, { ...alone, config })
+    const other = await startHub(t, { ...alone, config })
     const first = await connectMqtt(t, hub.mqttUrl, { clientId: 'one' })
     const second = await connectMqtt(t, other.mqttUrl, { clientId: 'two' })
     await first.publishAsync('m/one', '1', { qos: 1 })
@@ -99,6 +101,11 @@ t.test(
       (await one.get<{ stored: number; spool: number; residual: number }>('/api/balance')).body
     await eventually(async () => (await sheet(winner)).stored === 1, 'its message is stored')
     t.match(await sheet(loser), { stored: 0, spool: 1, residual: 0 }, 'the other waits')
+    writeFileSync(config, 'rabbitmq.window: 1500\n')
+    process.kill(loser.pid, 'SIGHUP')
+    await eventually(() => /changed: .*rabbitmq\.window/.test(loser.log()), 'its processor starts anew')
+    await eventually(async () => (await readyOf(loser))?.detail?.includes('in use by hub'), 'and is not refused')
+    t.notMatch(loser.log(), 'the processor thread ended')
     await winner.kill()
     await eventually(async () => (await sheet(loser)).stored === 1, 'and goes on when it is alone')
     const model = await connect(rabbit.url)
