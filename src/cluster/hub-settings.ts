@@ -5,14 +5,18 @@ import type { Settings } from '../config/settings.js'
 export interface ClusterIdentity {
   /** Empty: the hub is alone. */
   readonly name: string
-  /** Host and path of InfluxDB. */
+  /** Host and path of InfluxDB, with the organisation and the bucket where the settings name them. */
   readonly store: string
 }
 
-export function clusterOf(settings: Pick<Settings, 'cluster.name' | 'influx.url'>): ClusterIdentity {
+export function clusterOf(
+  settings: Pick<Settings, 'cluster.name' | 'influx.url' | 'influx.org' | 'influx.bucket'>,
+): ClusterIdentity {
   const url = settings['influx.url']
   const { host, pathname } = url ? new URL(url) : { host: '', pathname: '' }
-  return { name: settings['cluster.name'], store: `${host}${pathname}` }
+  const { 'influx.org': org, 'influx.bucket': bucket } = settings
+  const parts = [`${host}${pathname}`, org && `organisation ${org}`, bucket && `bucket ${bucket}`]
+  return { name: settings['cluster.name'], store: parts.filter(Boolean).join(', ') }
 }
 
 /**

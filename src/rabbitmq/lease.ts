@@ -119,7 +119,7 @@ function refusal(current: string, holder: string): HubError {
     'hub_clash',
     `this virtual host of RabbitMQ is in use by ${current}, and this is ${holder}. Two hubs that do not know each other ` +
       'take messages, commands and readings from each other. Either make them a cluster: the same cluster.name, rabbitmq.url ' +
-      'and influx.url for all of them, each spelled alike; or give this hub a virtual host of its own (rabbitmqctl add_vhost NAME, ' +
+      'and store (influx.url, influx.org, influx.bucket) for all of them, each spelled alike; or give this hub a virtual host of its own (rabbitmqctl add_vhost NAME, ' +
       'and rabbitmq.url amqp://…/NAME). If the other one is gone for good, RabbitMQ notices within 30 s: start again then',
   )
 }
