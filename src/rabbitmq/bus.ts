@@ -59,6 +59,8 @@ export class RabbitBus implements Bus {
   readonly #publisher: RabbitPublisher
   readonly #abort = new AbortController()
   #speaking: Channel | undefined
+  /** Whether the channel waits for the socket. */
+  #isFull = false
   #opening = false
   #listening: Promise<void> = Promise.resolve()
 
@@ -83,13 +85,16 @@ export class RabbitBus implements Bus {
   }
 
   announce(payload: Buffer): void {
+    // What is sent now would pile up in memory, and the next announcement says the same.
+    if (this.#publishing.isBlocked || this.#isFull) return
     try {
       const channel = this.#speaking
-      if (channel) channel.publish(exchanges.hubs, '', payload, { expiration: announcementMs })
+      if (channel) this.#isFull = !channel.publish(exchanges.hubs, '', payload, { expiration: announcementMs })
       else void this.#speak()
     } catch {
       // The channel is being closed.
       this.#speaking = undefined
+      this.#isFull = false
     }
   }
 
@@ -109,8 +114,14 @@ export class RabbitBus implements Bus {
     try {
       const channel = await this.#publishing.channel(model => model.createChannel())
       channel.once('close', () => {
-        if (this.#speaking === channel) this.#speaking = undefined
+        if (this.#speaking !== channel) return
+        this.#speaking = undefined
+        this.#isFull = false
       })
+      channel.on('drain', () => {
+        if (this.#speaking === channel) this.#isFull = false
+      })
+      this.#isFull = false
       this.#speaking = channel
     } catch {
       // The next announcement tries again.

@@ -1,5 +1,7 @@
 /** Most filters that are told one by one. Beyond, the first levels of all filters are told instead. */
 const maxFilters = 1_000
+/** Most bytes of JSON that they may have together: other hubs do not take an announcement of more than a megabyte. */
+const maxBytes = 200_000
 
 /** Time in which changes are gathered before they are told, in milliseconds. */
 const gatherMs = 10
@@ -12,7 +14,7 @@ export interface WantedFilters {
 
 /**
  * The topics that the sessions of this hub want, for hubs that decide what to send here: as the filters of all
- * subscriptions or, where these are too many, as `a/#` for each first level. Counts nothing until somebody asks before
+ * subscriptions or, where these are too many or too long, as `a/#` for each first level. Counts nothing until somebody asks before
  * the first subscription.
  */
 export class WantedTopics {
@@ -72,8 +74,8 @@ export class WantedTopics {
   }
 
   #list(): readonly string[] {
-    if (this.#filters.size <= maxFilters) return [...this.#filters.keys()]
-    return this.#levels.size <= maxFilters ? [...this.#levels.keys()] : ['#', '$hub/#']
+    if (isShort(this.#filters)) return [...this.#filters.keys()]
+    return isShort(this.#levels) ? [...this.#levels.keys()] : ['#', '$hub/#']
   }
 
   #change(): void {
@@ -83,6 +85,17 @@ export class WantedTopics {
       for (const tell of this.#changed.splice(0)) tell()
     }, gatherMs)
   }
+}
+
+/** Returns whether so many filters, and so long ones, may be told. */
+function isShort(filters: ReadonlyMap<string, number>): boolean {
+  if (filters.size > maxFilters) return false
+  let bytes = 0
+  for (const filter of filters.keys()) {
+    bytes += Buffer.byteLength(JSON.stringify(filter)) + 1
+    if (bytes > maxBytes) return false
+  }
+  return true
 }
 
 /** Returns a filter that matches all that `filter` does, and has one level. */
