@@ -54,7 +54,8 @@ export class StreamReader implements QueueReader {
       }
       await this.#consume()
       if (this.#arrived.length > 0) return this.#deliver(limit)
-      await this.#wakeup.sleep(signal)
+      // The channel may have been left while it was opened: nothing would wake the reader then.
+      if (this.#channel) await this.#wakeup.sleep(signal)
     }
   }
 
