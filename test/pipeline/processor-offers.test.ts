@@ -20,7 +20,8 @@ t.test('messages that are on disk while the processor starts do not end its thre
     settings: loadSettings({ environment: {} }),
     dir: t.testdir(),
     hubId: 'hub',
-    version: 'test', isFirst: true,
+    version: 'test',
+    isFirst: true,
     shares: unsharing.shares,
   }
   const offers = processorOffers(data, () => link, new ThreadExit())
