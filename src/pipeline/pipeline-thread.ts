@@ -124,11 +124,8 @@ export class PipelineThread implements Part, ThreadListener, SettingsFollower {
   async #open(): Promise<void> {
     const { dir, identity, sharing, spool, entry } = this.#options
     const workerData: ProcessorThreadData = {
-      settings: this.#settings,
-      dir,
+      ...{ settings: this.#settings, dir, shares: sharing.shares, isFirst: !this.#hasRun },
       ...{ hubId: identity.hubId, version: identity.version },
-      shares: sharing.shares,
-      isFirst: !this.#hasRun,
     }
     const worker = new Worker(entry ?? new URL('./pipeline-worker.js', import.meta.url), {
       workerData,

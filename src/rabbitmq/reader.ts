@@ -69,7 +69,8 @@ export class RabbitReader implements QueueReader {
       if (signal.aborted) return undefined
       await this.#consume()
       if (this.#arrived.length > 0) return this.#deliver(this.#take(limit, halves))
-      await this.#wakeup.sleep(signal)
+      // The channel may have been lost while it was opened: nothing would wake the reader then.
+      if (this.#channel) await this.#wakeup.sleep(signal)
     }
   }
 
