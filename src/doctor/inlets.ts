@@ -7,8 +7,9 @@ import { type Check, fine, problem } from './finding.js'
 
 /** Checks whether the brokers of the inlets answer and let the hub in, with a client id and a session of the doctor's own. */
 export const inlets: Check = async ({ settings }) => {
-  const { inlets } = readInlets(settings.inlets, environmentValue)
-  if (inlets.length === 0) return []
+  const { inlets, faults } = readInlets(settings.inlets, environmentValue)
+  // Mistakes are another check's to say.
+  if (inlets.length === 0 || faults.length > 0) return []
   const { RemotePublisher } = await import('../remote/remote-broker.js')
   return Promise.all(
     inlets.map(async ({ name, shown, address }) => {

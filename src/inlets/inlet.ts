@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { replaceFile } from '../disk/replace-file.js'
 import { describe, HubError } from '../errors.js'
 import { inletClientId, maxHops, type Outward } from '../model.js'
+import { maxPropertyBytes } from '../mqtt/message-properties.js'
 import type { SentenceLog } from '../observe/log.js'
 import {
   type RemoteFilter,
@@ -25,7 +26,7 @@ export interface InletPublisher {
 /** What became of the messages of an inlet since the start. */
 export interface InletCounts {
   taken: number
-  /** Messages that the rules of the user do not allow, or whose topic none may have. */
+  /** Messages that the rules of the user do not allow, that are too large, or whose topic none may have. */
   refused: number
   /** Messages that had passed this hub before, or too many others. */
   looped: number
@@ -37,6 +38,8 @@ export interface InletOptions {
   readonly publisher: InletPublisher
   /** What may ask that nothing more is read. */
   readonly backpressure: readonly Pick<Backpressure, 'overloaded'>[]
+  /** Largest payload with its topic: limits.packet. */
+  readonly packetBytes: number
   /** File that holds to what the hub has subscribed. */
   readonly path: string
   readonly log: SentenceLog
@@ -58,7 +61,7 @@ export class Inlet implements RemoteReceiver {
   #named = ''
 
   constructor(options: InletOptions) {
-    const { plan, hubId, path } = options
+    const { plan, hubId, packetBytes, path } = options
     this.plan = plan
     this.#options = options
     this.#clientId = inletClientId(plan.name)
@@ -67,6 +70,7 @@ export class Inlet implements RemoteReceiver {
       filters: plan.topics,
       before: rememberedFilters(path),
       sessionSeconds: plan.sessionMs / 1_000,
+      packetBytes,
       receiver: this,
     })
   }
@@ -93,14 +97,16 @@ export class Inlet implements RemoteReceiver {
   }
 
   async take(message: RemoteMessage): Promise<void> {
-    const { hubId, publisher, log } = this.#options
+    const { hubId, publisher, packetBytes, log } = this.#options
     const { topic, payload, qos, retain, properties, expiresAt, via } = message
     if (via.includes(hubId) || via.length >= maxHops) {
       this.counts.looped++
       return
     }
     const local = this.#localTopic(topic)
-    if (local === undefined || local.charCodeAt(0) === dollar) {
+    const isTooLarge =
+      payload.length + Buffer.byteLength(local ?? '') > packetBytes || (properties?.length ?? 0) > maxPropertyBytes
+    if (local === undefined || local.charCodeAt(0) === dollar || isTooLarge) {
       this.counts.refused++
       return
     }

@@ -41,13 +41,14 @@ export class Inlets implements Part {
     if (inlets.length === 0) return
     // The client is loaded only where there is an inlet.
     const { Inlet } = await import('./inlet.js')
+    const packetBytes = settings['limits.packet']
     const folder = join(dir, 'inlets')
     mkdirSync(folder, { recursive: true, mode: 0o700 })
     for (const plan of inlets) {
       const path = join(folder, `${plan.name}.json`)
       const inlet = this.#made(
         plan.name,
-        () => new Inlet({ plan, hubId: identity.hubId, publisher: broker, backpressure, path, log }),
+        () => new Inlet({ plan, hubId: identity.hubId, publisher: broker, backpressure, packetBytes, path, log }),
       )
       this.#inlets.push(inlet)
       inlet.start()

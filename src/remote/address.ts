@@ -10,11 +10,15 @@ export function readAddress(fields: SettingFields): { readonly address: RemoteAd
   const url = fields.secret('url', allowed, true)
   let shown = ''
   if (URL.canParse(url) && /^(?:mqtts?|wss?):$/.test(new URL(url).protocol) && new URL(url).hostname !== '') {
-    const { protocol, host, password } = new URL(url)
+    const { protocol, host, username, password } = new URL(url)
     shown = `${protocol}//${host}`
-    if (password !== '') {
-      fields.reading.secrets.add(password)
-      fields.reading.secrets.add(decodeURIComponent(password))
+    const { secrets } = fields.reading
+    if (password !== '') secrets.add(password)
+    try {
+      decodeURIComponent(username)
+      if (password !== '') secrets.add(decodeURIComponent(password))
+    } catch {
+      fields.fault('url', 'user and password must be percent-encoded (% is %25)')
     }
   } else if (url !== '') fields.fault('url', `not allowed, allowed is ${allowed}`)
   const address = {

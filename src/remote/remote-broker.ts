@@ -62,6 +62,9 @@ interface RemoteLimits {
 /** Most messages on their way without an acknowledgement. */
 const window = 1_000
 
+/** Longest time without any acknowledgement while some are awaited, in milliseconds. */
+const silenceMs = 60_000
+
 /** Room for the fixed header and the numbers of a PUBLISH. */
 const headerBytes = 32
 
@@ -78,9 +81,15 @@ export class RemotePublisher {
   #ended: Promise<unknown> | undefined
   #free: number
   #next: (() => void)[] = []
+  readonly #silenceMs: number
+  readonly #silent: Error
+  /** Runs while acknowledgements are awaited. */
+  #silence: NodeJS.Timeout | undefined
 
-  private constructor(client: MqttClient, limits: RemoteLimits) {
+  private constructor(client: MqttClient, limits: RemoteLimits, silence: number) {
     this.#client = client
+    this.#silenceMs = silence
+    this.#silent = new Error(`the broker has acknowledged nothing for ${silence / 1_000} s`)
     this.limits = limits
     this.#free = Math.min(window, limits.receiveMaximum)
     const lost = (error: Error) => this.#fail(error)
@@ -89,8 +98,12 @@ export class RemotePublisher {
     client.on('close', () => lost(new Error('the connection was lost')))
   }
 
-  /** Connects. Rejects with the reason when the broker cannot be reached, or refuses; and when `signal` aborts. */
-  static connect(address: RemoteAddress, signal?: AbortSignal): Promise<RemotePublisher> {
+  /**
+   * Connects. Rejects with the reason when the broker cannot be reached, or refuses; and when `signal` aborts.
+   *
+   * @param silence Milliseconds without any acknowledgement, while some are awaited, after which the connection counts as lost
+   */
+  static connect(address: RemoteAddress, signal?: AbortSignal, silence = silenceMs): Promise<RemotePublisher> {
     return new Promise((resolve, reject) => {
       const client = clientOf(address, { ...optionsOf(address), clean: true, reconnectPeriod: 0 })
       const fail = (error: Error) => {
@@ -114,7 +127,7 @@ export class RemotePublisher {
           retainAvailable: properties?.retainAvailable ?? true,
           maximumPacketSize: properties?.maximumPacketSize ?? Number.POSITIVE_INFINITY,
         }
-        resolve(new RemotePublisher(client, limits))
+        resolve(new RemotePublisher(client, limits, silence))
       })
       client.connect()
     })
@@ -142,8 +155,10 @@ export class RemotePublisher {
     try {
       await new Promise<void>((resolve, reject) => {
         this.#waiting.add(reject)
+        this.#silence ??= setTimeout(() => this.#fail(this.#silent), this.#silenceMs)
         this.#client.publish(topic, payload, options, error => {
           this.#waiting.delete(reject)
+          this.#heard()
           if (error) reject(refusalOf(error))
           else resolve()
         })
@@ -164,9 +179,18 @@ export class RemotePublisher {
     return this.#lost !== undefined
   }
 
+  #heard(): void {
+    if (this.#waiting.size > 0) this.#silence?.refresh()
+    else {
+      clearTimeout(this.#silence)
+      this.#silence = undefined
+    }
+  }
+
   #fail(error: Error): void {
     if (this.#lost) return
     this.#lost = error
+    clearTimeout(this.#silence)
     for (const reject of this.#waiting) reject(error)
     this.#waiting.clear()
     for (const resolve of this.#next.splice(0)) resolve()
@@ -237,6 +261,8 @@ export interface RemoteSubscriberOptions {
   readonly before: readonly RemoteFilter[]
   /** Seconds that the broker keeps the session while the hub is away. MQTT 3.1.1 has no such time. */
   readonly sessionSeconds: number
+  /** Largest packet that may come, in bytes. MQTT 3.1.1 cannot say so: there the receiver has to look. */
+  readonly packetBytes: number
   readonly receiver: RemoteReceiver
 }
 
@@ -279,7 +305,7 @@ export class RemoteSubscriber {
 
   constructor(options: RemoteSubscriberOptions) {
     this.#options = options
-    const { address, sessionSeconds, filters, before } = options
+    const { address, sessionSeconds, packetBytes, filters, before } = options
     this.#filters = filters.map(({ filter, qos }) => ({ filter, qos }))
     this.#subscribed = before
     this.#client = clientOf(address, {
@@ -288,7 +314,7 @@ export class RemoteSubscriber {
       reconnectPeriod: reconnectMs,
       reconnectOnConnackError: true,
       ...(address.version === 5 && {
-        properties: { sessionExpiryInterval: sessionSeconds, receiveMaximum: ahead },
+        properties: { sessionExpiryInterval: sessionSeconds, receiveMaximum: ahead, maximumPacketSize: packetBytes },
       }),
     })
     // QoS 2: taken before the PUBREC, as a session of the client that is not on disk must not own a message. As an option

@@ -282,7 +282,7 @@ t.test('mistakes of the settings are all said, and show no secret', async t => {
       '--inlets',
       '[{"name":"Other","url":"http://u:hidden@x","topics":[{"filter":"a/#/b","qos":3}],"colour":"red"}]',
     ],
-    ...['--outlets', '[{"name":"o","kind":"mqtt","url":"mqtt://u:hidden@x","version":6,"prefix":"a/#"}]'],
+    ...['--outlets', '[{"name":"o","kind":"mqtt","url":"mqtt://u:50%hidden@x","version":6,"prefix":"a/#"}]'],
   ])
   t.not(await run.exited, 0)
   const said = run.stderr() + run.stdout()
@@ -294,7 +294,23 @@ t.test('mistakes of the settings are all said, and show no secret', async t => {
     /colour: no such field/,
     /outlets: o\.version: given "6"/,
     /outlets: o\.prefix/,
+    /outlets: o\.url: user and password must be percent-encoded \(% is %25\)/,
   ])
     t.match(said, pattern)
   t.notMatch(said, 'hidden')
 })
+
+for (const version of [4, 5]) {
+  t.test(`in: what is larger than limits.packet stays out and holds nothing up, MQTT ${version}`, async t => {
+    const other = await mosquitto(t)
+    const hub = await startHub(t, { ...inlet(other.url, { version }), 'limits.packet': '2000' })
+    await inletIsUp(hub)
+    const device = await connectMqtt(t, other.url)
+    await device.publishAsync('plant/a', JSON.stringify({ n: 1, text: 'x'.repeat(3_000) }), { qos: 1 })
+    await device.publishAsync('plant/a', '{"n": 2}', { qos: 1 })
+    await eventually(async () => (await stored(hub)).once.length > 0, 'the small one is stored')
+    t.same((await stored(hub)).once, [2])
+    const refused = await metric(hub, 'telehub_inlet_messages_total{inlet="other",outcome="refused"}')
+    t.equal(refused, version === 4 ? 1 : 0, 'with MQTT 5 the broker is told, and drops it')
+  })
+}

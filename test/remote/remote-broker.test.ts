@@ -61,6 +61,24 @@ t.test('a message that is too large leaves its place to the next', async t => {
   )
 })
 
+t.test('a broker that acknowledges nothing more counts as lost', async t => {
+  let acknowledged = 0
+  const { address } = await brokerOf(t, 5, (packet, send) => {
+    if (packet.cmd === 'connect') send(connack(false))
+    if (packet.cmd === 'publish' && acknowledged++ === 0)
+      send({ cmd: 'puback', messageId: packet.messageId ?? 0, reasonCode: 0 })
+    if (packet.cmd === 'pingreq') send({ cmd: 'pingresp' })
+  })
+  const publisher = await RemotePublisher.connect(address, undefined, 200)
+  t.teardown(() => publisher.close())
+  const message: Outward = { topic: 'a', payload: Buffer.alloc(1), qos: 1, retain: false }
+  await publisher.publish(message, 0)
+  await new Promise(resolve => setTimeout(resolve, 400))
+  t.notOk(publisher.isLost, 'nothing is awaited')
+  await t.rejects(publisher.publish(message, 0), { message: /acknowledged nothing for 0.2 s/ })
+  t.ok(publisher.isLost)
+})
+
 /** A receiver that keeps what it takes. */
 function receiverOf() {
   const taken: RemoteMessage[] = []
@@ -82,7 +100,7 @@ t.test('a packet identifier that was acknowledged means another message, also wh
   const publish = (dup: boolean): Packet => ({
     ...{ cmd: 'publish', topic: 'plant/a', payload: 'same', qos: 1, messageId: 7, retain: false, dup },
   })
-  const { address, count } = await brokerOf(t, 5, (packet, send, socket) => {
+  const { address, seen, count } = await brokerOf(t, 5, (packet, send, socket) => {
     if (packet.cmd === 'connect') {
       send(connack(connections++ > 0))
       if (connections === 2) send(publish(true))
@@ -94,10 +112,13 @@ t.test('a packet identifier that was acknowledged means another message, also wh
     if (packet.cmd === 'puback' && connections === 1) socket.destroy()
   })
   const { taken, receiver } = receiverOf()
-  const subscriber = new RemoteSubscriber({ address, filters, before: [], sessionSeconds: 60, receiver })
+  const options = { address, filters, before: [], sessionSeconds: 60, packetBytes: 1_000, receiver }
+  const subscriber = new RemoteSubscriber(options)
   t.teardown(() => subscriber.stop())
   subscriber.start()
   await eventually(() => count('puback') === 2, 'both are acknowledged')
+  const connect = seen.find(packet => packet.cmd === 'connect')
+  t.match(connect, { properties: { maximumPacketSize: 1_000 } })
   t.equal(taken.length, 2)
 })
 
@@ -111,7 +132,8 @@ for (const version of [4, 5] as const) {
       else send({ cmd: 'suback', messageId: packet.messageId ?? 0, granted: [1] })
     })
     const { receiver } = receiverOf()
-    const subscriber = new RemoteSubscriber({ address, filters, before: filters, sessionSeconds: 60, receiver })
+    const options = { address, filters, before: filters, sessionSeconds: 60, packetBytes: 1_000, receiver }
+    const subscriber = new RemoteSubscriber(options)
     t.teardown(() => subscriber.stop())
     subscriber.start()
     await eventually(() => count('subscribe') === 2, 'asked for again')
