@@ -299,9 +299,16 @@ export class RabbitConnection {
       if (!this.#closed) this.#health.lost(error ? describe(error) : 'the connection was closed')
     })
     try {
-      const admitted = this.#admission?.admit(model, () => this.#left(model))
+      let isAdmitted = true
+      const left = () => {
+        isAdmitted = false
+        this.#left(model)
+      }
+      const admitted = this.#admission?.admit(model, left)
       if (admitted) await within(patienceMs, admitted)
       await within(patienceMs, declare(model, this.#topology))
+      // The lease may be lost while the queues are declared.
+      if (!isAdmitted) throw new Error('the lease of this virtual host was lost while the connection was made')
     } catch (error) {
       await end(model, [])
       throw error

@@ -29,7 +29,7 @@ async function takeLease(model: ChannelModel, holder: string, lost: () => void):
   const deadline = performance.now() + noticeMs
   for (let replacements = 0; ; ) {
     if ((await assertLease(model, holder)) === undefined) break
-    if ((await consumersOf(model)) === 0 && replacements++ < maxReplacements) {
+    if ((await isUnused(model)) && replacements++ < maxReplacements) {
       await onChannel(model, channel => channel.deleteQueue(leaseQueue))
       continue
     }
@@ -48,17 +48,20 @@ async function takeLease(model: ChannelModel, holder: string, lost: () => void):
   try {
     await inTime(consuming)
   } catch (error) {
-    // RabbitMQ 3.10 spoils a quorum queue when killed within seconds of the declaration. Nothing is in this one.
-    await inTime(onChannel(model, other => other.deleteQueue(leaseQueue))).catch(() => {})
+    // RabbitMQ 3.10 spoils a quorum queue when killed within seconds of the declaration, and says so. A queue that does not
+    // answer may be sound, and others may consume from it.
+    if (!(error instanceof LateAnswer)) await inTime(removeSpoilt(model)).catch(() => {})
     throw error
   }
 }
 
-/** Rejects when RabbitMQ does not answer in time. */
+class LateAnswer extends Error {}
+
+/** Rejects with {@link LateAnswer} when RabbitMQ does not answer in time. */
 async function inTime(answer: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`RabbitMQ does not answer about ${leaseQueue}`)), answerMs)
+    timer = setTimeout(() => reject(new LateAnswer(`RabbitMQ does not answer about ${leaseQueue}`)), answerMs)
   })
   answer.catch(() => {})
   await Promise.race([answer, late]).finally(() => clearTimeout(timer))
@@ -85,17 +88,32 @@ async function assertLease(model: ChannelModel, holder: string): Promise<string 
   }
 }
 
-async function consumersOf(model: ChannelModel): Promise<number> {
+/** Returns whether nobody holds the lease. Rejects when RabbitMQ cannot know at this moment. */
+async function isUnused(model: ChannelModel): Promise<boolean> {
   try {
     let consumers = 0
     await onChannel(model, async channel => {
-      consumers = (await channel.checkQueue(leaseQueue)).consumerCount
+      consumers = await consumersOf(channel)
+      if (consumers > 0) return
+      // RabbitMQ says the same of a queue without a leader, which may have consumers. Only a leader answers this.
+      await channel.get(leaseQueue, { noAck: true })
+      consumers = await consumersOf(channel)
     })
-    return consumers
+    return consumers === 0
   } catch (error) {
-    if (/NOT[_-]FOUND/.test(describe(error))) return 0
+    if (/NOT[_-]FOUND/.test(describe(error))) return true
     throw error
   }
+}
+
+async function consumersOf(channel: Channel): Promise<number> {
+  return (await channel.checkQueue(leaseQueue)).consumerCount
+}
+
+async function removeSpoilt(model: ChannelModel): Promise<void> {
+  await onChannel(model, async channel => {
+    if ((await consumersOf(channel)) === 0) await channel.deleteQueue(leaseQueue)
+  })
 }
 
 /** Runs an action on a separate channel, as an error ends the channel. */
