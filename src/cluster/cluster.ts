@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { readOrSetAside } from '../disk/damaged.js'
 import { nodeFiles } from '../disk/files.js'
 import { StateFile } from '../disk/state-file.js'
@@ -28,6 +29,8 @@ export interface WantedSource {
 }
 
 export interface ClusterOptions {
+  /** Name of the cluster. */
+  readonly cluster: string
   readonly self: HubFacts
   readonly bus: Bus
   /** Folder of the state. */
@@ -70,8 +73,11 @@ export class Cluster implements Part, PlaceKeeper {
   #isStopping = false
   /** Last sequence number of each hub that was delivered here. */
   #seen = new Map<string, number>()
-  /** Start of a hub that has never read the bus: of what was before, retained messages alone matter. */
-  #newSince = 0
+  /**
+   * Mark of a hub that has never read the bus, until that hub has read this: of what the log has before the mark,
+   * retained messages alone matter. Clocks of two machines would not tell what was before.
+   */
+  #mark: string | undefined
   readonly #counts = { sent: 0, unwanted: 0, received: 0, repeated: 0 }
 
   constructor(options: ClusterOptions) {
@@ -83,15 +89,26 @@ export class Cluster implements Part, PlaceKeeper {
   }
 
   start(): void {
-    const { dir, incidents } = this.#options
+    const { dir, incidents, log } = this.#options
     nodeFiles.makeDirectorySync(dir)
     const lost = 'the bus is read from its beginning, and messages of other hubs may come again'
     const state = readOrSetAside(this.#path, placeOf, lost, sentence => incidents.report('place_damaged', sentence))
-    this.#place = state?.place
-    this.#seen = new Map(state?.seen)
-    if (!this.#place) this.#newSince = this.#options.clock.now()
+    const isOther = state?.cluster !== undefined && state.cluster !== this.#options.cluster
+    if (isOther) {
+      log.info(`this hub was in the cluster ${state.cluster}: what it knew of the hubs there is forgotten`)
+      nodeFiles.removeSync(join(dir, 'hubs.json'))
+    } else {
+      this.#place = state?.place
+      this.#seen = new Map(state?.seen)
+      this.#mark = state?.mark
+    }
+    if (!this.#place) this.#mark ??= randomUUID()
+    // From now on the file says which cluster the other files are of.
+    this.#file.changed()
+    this.#file.save()
     this.hubs.start()
     void this.#follow()
+    void this.#join()
   }
 
   async stop(): Promise<void> {
@@ -107,6 +124,16 @@ export class Cluster implements Part, PlaceKeeper {
       const { revision, filters } = await this.#options.wanted.next(known)
       known = revision
       if (!this.#isStopping) this.hubs.want(filters)
+    }
+  }
+
+  /** Puts the mark into the log, again and again until it comes back: RabbitMQ may lose the end of the log. */
+  async #join(): Promise<void> {
+    const { bus, clock } = this.#options
+    while (this.#mark !== undefined && !this.#isStopping) {
+      const mark = { ...own, topic: markTopic, payload: Buffer.from(this.#mark), qos: 1, retain: false } as const
+      await bus.append([{ ...mark, receivedAt: clock.now() }]).catch(() => {})
+      await sleep(markMs, undefined, { ref: false })
     }
   }
 
@@ -136,21 +163,29 @@ export class Cluster implements Part, PlaceKeeper {
 
   /** Delivers messages of other hubs to the subscribers of this one, each once. Resolves when the broker has them. */
   async receive(messages: readonly Message[]): Promise<undefined> {
-    const others = messages.filter(({ hub }) => hub !== undefined)
     const fresh: Message[] = []
     const last = new Map<string, number>()
-    for (const message of others) {
-      const { hub = '', sequence } = message
+    let received = 0
+    let mark = this.#mark
+    for (const message of messages) {
+      const { hub, sequence, topic } = message
+      if (topic === markTopic) {
+        if (hub === undefined && String(message.payload) === mark) mark = undefined
+        continue
+      }
+      if (hub === undefined) continue
+      received++
       // A hub gives its messages to the bus in their order, and some again after an unknown outcome.
       if (sequence > 0 && sequence <= (last.get(hub) ?? this.#seen.get(hub) ?? 0)) continue
       if (sequence > 0) last.set(hub, sequence)
-      if (message.receivedAt < this.#newSince && !message.retain) continue
+      if (mark !== undefined && !message.retain) continue
       fresh.push(message)
     }
     if (fresh.length > 0) await this.#options.delivery.publish(fresh.map(outward))
     for (const [hub, sequence] of last) this.#seen.set(hub, sequence)
-    this.#counts.received += others.length
-    this.#counts.repeated += others.length - fresh.length
+    this.#mark = mark
+    this.#counts.received += received
+    this.#counts.repeated += received - fresh.length
     return undefined
   }
 
@@ -183,9 +218,14 @@ export class Cluster implements Part, PlaceKeeper {
   }
 
   #text(): string {
-    return `${JSON.stringify({ place: this.#place, seen: [...this.#seen] })}\n`
+    return `${JSON.stringify({ cluster: this.#options.cluster, mark: this.#mark, place: this.#place, seen: [...this.#seen] })}\n`
   }
 }
+
+/** Topic of marks in the log. No client sees them. */
+const markTopic = '$hub/bus/mark'
+/** Time after which a mark that did not come back is put into the log again, in milliseconds. */
+const markMs = 5_000
 
 /** A message of the hub, or of a back end: without a place in the spool. */
 const own = { sequence: 0, clientId: '', user: '', packetId: 0 } as const
@@ -199,16 +239,20 @@ function outward({ topic, payload, qos, retain, properties, expiresAt }: Message
 }
 
 interface KeptPlace {
+  /** Undefined in a file of an older version. */
+  readonly cluster: string | undefined
+  readonly mark: string | undefined
   readonly place: BusPlace | undefined
   readonly seen: readonly (readonly [hub: string, sequence: number])[]
 }
 
 /** Returns the content of a file. Throws when the text is damaged. */
 function placeOf(text: string): KeptPlace {
-  const { place, seen } = JSON.parse(text) as KeptPlace
+  const { cluster, mark, place, seen } = JSON.parse(text) as KeptPlace
+  for (const one of [cluster, mark]) if (!['string', 'undefined'].includes(typeof one)) throw new Error('no name')
   if (place && !(Number.isSafeInteger(place.offset) && typeof place.id === 'string')) throw new Error('no place')
   for (const [hub, sequence] of seen) {
     if (typeof hub !== 'string' || !Number.isSafeInteger(sequence)) throw new Error('no sequence number')
   }
-  return { place, seen }
+  return { cluster, mark, place, seen }
 }

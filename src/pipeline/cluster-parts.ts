@@ -19,6 +19,7 @@ export async function openCluster(
   const { RabbitBus } = await import('../rabbitmq/bus.js')
   const holder = holderOf(clusterOf(settings), hubId)
   return new Cluster({
+    cluster: settings['cluster.name'],
     self: { id: hubId, version, address: addressOf(settings), startedAt: Date.now() },
     bus: new RabbitBus({ urls: settings['rabbitmq.url'], hubId, holder, clock: machineClock }),
     dir: join(dir, 'cluster'),
