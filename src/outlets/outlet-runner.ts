@@ -79,6 +79,7 @@ export class OutletRunner {
   /** When the first message in hand was received, in microseconds. */
   #inHand: number | undefined
   #fault = ''
+  #faultSince = 0
 
   constructor(options: OutletRunnerOptions) {
     const { plan, dir, log, incidents } = options
@@ -114,7 +115,7 @@ export class OutletRunner {
         this.#options.log.warn(
           `outlet ${this.plan.name} cannot start: ${fault}; it is tried again, and its messages wait in the spool`,
         )
-      this.#fault = fault
+      this.#tell(fault)
       if (!this.#abort.signal.aborted) this.#again = setTimeout(() => this.start(cursor, accepted), startAgainMs)
     })
     return this.#starting
@@ -130,7 +131,7 @@ export class OutletRunner {
     await this.dead.start()
     if (this.#abort.signal.aborted) return
     this.#cursor = cursor
-    this.#fault = ''
+    this.#tell('')
     this.#isStarted = true
     suspects.start()
     const running = consume(
@@ -157,10 +158,10 @@ export class OutletRunner {
         retrying: (error, circuit) => {
           const fault = circuit ? '' : describe(error)
           if (fault && fault !== this.#fault) log.warn(`outlet ${plan.name}: ${fault}; retrying`)
-          this.#fault = fault
+          this.#tell(fault)
         },
         recovered: () => {
-          this.#fault = ''
+          this.#tell('')
         },
       },
       this.#abort.signal,
@@ -239,8 +240,14 @@ export class OutletRunner {
     const { state, failures, detail = '', since = 0, retryAt = 0 } = this.#circuit.state
     if (this.#gate.isPaused) return { state: 'paused', failures }
     if (state === 'down') return { state, failures, detail, since, retryAt }
-    if (this.#fault) return { state: 'down', failures, detail: this.#fault }
+    if (this.#fault) return { state: 'down', failures, detail: this.#fault, since: this.#faultSince }
     return { state: this.#isMet ? 'up' : 'starting', failures }
+  }
+
+  /** Keeps what is wrong here, not at the target; empty: nothing. */
+  #tell(fault: string): void {
+    if (fault !== '' && this.#fault === '') this.#faultSince = this.#options.clock.now() / 1_000
+    this.#fault = fault
   }
 
   /** Hands dead letters over again. Resolves with an outcome for each. */

@@ -302,7 +302,7 @@ t.test(
     const settings = settingsOf(webhook(receiver.url), webhook(receiver.url, { name: 'other', topics: ['none'] }))
     const hub = await startHub(t, settings, dir)
     await publish(t, hub, 'plant/a', numbers(1, 10))
-    t.match(await outletOf(hub), { state: 'down', detail: /EEXIST/ })
+    t.match(await outletOf(hub), { state: 'down', detail: /EEXIST/, since: Number })
     await eventually(async () => (await outletOf(hub, 'other')).balance.filtered === 10, 'the other one works')
     await rm(join(dir, 'outlets', 'hook'))
     await eventually(() => receiver.taken.length === 10, 'it has started')
