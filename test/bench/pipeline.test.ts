@@ -110,7 +110,7 @@ t.test('the table of the pipeline follows the one of the broker', async t => {
       row({ name: 'c', telehub: 7, unit: 'ms', note: 'fell behind' }),
     ],
   }
-  const { pipeline: _, mqtt5: __, month: ___, access, ...others } = results
+  const { pipeline: _, mqtt5: __, month: ___, screen: ____, access, ...others } = results
   const alone = resultsMarkdown(others)
   const text = resultsMarkdown({ ...others, pipeline })
   t.ok(text.startsWith(`${alone}\n\n`))

@@ -53,7 +53,7 @@ t.test('a mistake says what was given, what is allowed and what may be meant', a
     return 'mistakes' in parsed ? parsed.mistakes : []
   }
   t.match(mistakesOf('dead', 'list', '--reson', 'x'), [
-    /^--reson: telehub dead list has no such flag; did you mean --reason\?; allowed are --reason, .*and the settings$/,
+    /^--reson: telehub dead list has no such flag; did you mean --reason\?; allowed are --outlet, --reason, .*and the settings$/,
   ])
   t.match(mistakesOf('dead', 'list', '--mqtt.prot', '1', '--days', '2'), [
     /did you mean --mqtt\.port\?/,
