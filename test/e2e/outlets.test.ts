@@ -260,6 +260,7 @@ t.test('settings that are read again: taken out, it is forgotten; put in again, 
   await publish(t, hub, 'a', [7])
   await eventually(() => valuesOf(receiver).includes(7), 'the next message')
   t.same(valuesOf(receiver), [1, 2, 3, 7])
+  await eventually(async () => (await outletOf(hub)).balance.delivered === 1, 'the answer is noted')
   t.match(await outletOf(hub), { balance: { received: 1, delivered: 1 }, dead: { letters: 1 } })
 
   await write([webhook(receiver.url), webhook(receiver.url, { name: 'all', from: 'oldest' })])
