@@ -4,6 +4,7 @@ import { DuckDBInstance } from '@duckdb/node-api'
 import { type RowFormat, rowFormat, textFormats } from '../../src/export/formats.js'
 import type { Point } from '../../src/model.js'
 import { DuckDbStore } from '../../src/store/duckdb.js'
+import { makeRecorder, type RecorderState } from '../fixtures/recorder.js'
 import { asAdmin, runCli, startHub } from '../harness.js'
 import { tempDir } from '../services/service.js'
 
@@ -70,7 +71,19 @@ async function importing(dir: string): Promise<void> {
     if (!out.write(`climate,device=d${i % series} temperature=${(i % 4_000) / 100} ${begin + i * 1_000}000\n`))
       await new Promise<void>(resolve => out.once('drain', () => resolve()))
   await new Promise<void>(resolve => out.end(() => resolve()))
-  for (const format of ['line', 'csv', 'jsonl', 'parquet']) {
+  const recorder = join(dir, 'home-assistant_v2.db')
+  makeRecorder(recorder, {
+    states: Array.from(
+      { length: importRows },
+      (_, i): RecorderState => [
+        `sensor.room_${i % series}_temperature`,
+        String((i % 4_000) / 100),
+        'temperature',
+        begin / 1e6 + i,
+      ],
+    ),
+  })
+  for (const format of ['line', 'csv', 'jsonl', 'parquet', 'recorder']) {
     const ends: (() => unknown)[] = []
     const hub = await startHub({ teardown: end => void ends.push(end) })
     const command = async (args: readonly string[]) => {
@@ -78,7 +91,7 @@ async function importing(dir: string): Promise<void> {
       const cli = runCli([...args, '--url', hub.httpUrl, '--key', key], {}, dir)
       if ((await cli.exited) !== 0) throw new Error(cli.stderr())
     }
-    const file = format === 'line' ? line : join(dir, `import.${format}`)
+    const file = format === 'line' ? line : format === 'recorder' ? recorder : join(dir, `import.${format}`)
     const seconds = await timed(() => command(['import', file]))
     told(`import of ${format}, command to store`, importRows, seconds, 100_000)
     if (format === 'line')
