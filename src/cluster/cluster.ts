@@ -118,7 +118,7 @@ export class Cluster implements Part, PlaceKeeper {
     await this.#options.bus.stop()
   }
 
-  /** Tells the others what is wanted here, whenever that changes. */
+  /** Tells the other hubs what is wanted here, whenever that changes. */
   async #follow(): Promise<void> {
     for (let known = 0; !this.#isStopping; ) {
       const { revision, filters } = await this.#options.wanted.next(known)
@@ -149,12 +149,12 @@ export class Cluster implements Part, PlaceKeeper {
   }
 
   /**
-   * Gives messages that this hub has on disk to the others, as far as any of them wants them. Retained messages go to all:
-   * somebody may subscribe later. Resolves when the bus has them.
+   * Gives messages that this hub has on disk to the others, as far as any of them wants these messages. Resolves when the bus
+   * has them.
    */
   async send(messages: readonly Message[]): Promise<undefined> {
     // Decided anew when the bus was away: others may have subscribed meanwhile.
-    const wanted = messages.filter(({ topic, retain }) => retain || this.hubs.isWanted(topic))
+    const wanted = this.#wantedElsewhere(messages)
     if (wanted.length > 0) await this.#options.bus.append(wanted)
     this.#counts.sent += wanted.length
     this.#counts.unwanted += messages.length - wanted.length
@@ -194,13 +194,18 @@ export class Cluster implements Part, PlaceKeeper {
     const { delivery, clock, bus } = this.#options
     return {
       publish: async messages => {
-        const wanted = messages.filter(({ topic, retain }) => retain || this.hubs.isWanted(topic))
+        const wanted = this.#wantedElsewhere(messages)
         const receivedAt = clock.now()
         if (wanted.length > 0) await bus.append(wanted.map(one => ({ ...own, ...one, receivedAt })))
         this.#counts.sent += wanted.length
         await delivery.publish(messages)
       },
     }
+  }
+
+  /** Returns what other hubs want. Retained messages go to all: somebody may subscribe later. */
+  #wantedElsewhere<Sent extends Pick<Message, 'topic' | 'retain'>>(messages: readonly Sent[]): readonly Sent[] {
+    return messages.filter(({ topic, retain }) => retain || this.hubs.isWanted(topic))
   }
 
   get place(): BusPlace | undefined {

@@ -1,9 +1,8 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { describe } from '../errors.js'
 import { lookAtKafka } from '../kafka/kafka.js'
 import { kafkaLoginOf } from '../pipeline/queue-server.js'
-import { type Check, type Examined, type Finding, fine, problem, warning } from './finding.js'
+import { type Check, type Finding, fine, problem, warning } from './finding.js'
+import { hubIdOf } from './hub-id.js'
 
 const check = 'Kafka'
 
@@ -48,15 +47,5 @@ export const kafka: Check = async examined => {
         'Start it, or fix kafka.brokers and kafka.sasl.*; meanwhile the spool keeps arriving messages, up to spool.limit.',
       ),
     ]
-  }
-}
-
-function hubIdOf({ dir }: Examined): string | undefined {
-  try {
-    const { id } = JSON.parse(readFileSync(join(dir, 'hub.json'), 'utf8')) as { id?: unknown }
-    return typeof id === 'string' ? id : undefined
-  } catch {
-    // No file yet, or a damaged one, which another check reports.
-    return undefined
   }
 }

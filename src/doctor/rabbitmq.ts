@@ -1,10 +1,9 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { describe, withoutPasswords } from '../errors.js'
 import { lookAt, type Topology, topology } from '../rabbitmq/connection.js'
 import { placeOf } from '../rabbitmq/nodes.js'
 import { clockDifference } from './date-header.js'
 import { type Check, type Examined, type Finding, fine, problem, warning } from './finding.js'
+import { hubIdOf } from './hub-id.js'
 
 const check = 'RabbitMQ'
 
@@ -63,16 +62,6 @@ async function lookAtOne(url: string, wanted: Topology, isNamed: boolean): Promi
     found.push(fine(check, `${product} ${version}${node} answers, and the user has the rights${absent}`))
   }
   return found
-}
-
-function hubIdOf({ dir }: Examined): string | undefined {
-  try {
-    const { id } = JSON.parse(readFileSync(join(dir, 'hub.json'), 'utf8')) as { id?: unknown }
-    return typeof id === 'string' ? id : undefined
-  } catch {
-    // No file yet, or a damaged one, which another check reports.
-    return undefined
-  }
 }
 
 const userOf = (url: string) => decodeURIComponent(new URL(url).username) || 'guest'
