@@ -198,3 +198,33 @@ function shown(given: unknown): string {
   if (given === undefined || given === null) return 'nothing'
   return quote(typeof given === 'string' ? given : (JSON.stringify(given) ?? typeof given))
 }
+
+/** Name of an entry, by which folders, metrics and files are named. */
+export const entryName = /^[a-z][a-z0-9_-]{0,31}$/
+export const entryNameAllowed = 'a lower-case letter, then at most 31 of a-z, 0-9, - and _'
+
+/**
+ * Reads a list of entries that have names, each with `read`, which returns undefined when an entry says too little. Returns
+ * all mistakes, a line each, none of which shows a secret.
+ *
+ * @param list The setting: `outlets`
+ */
+export function readEntries<Plan extends { readonly name: string }>(
+  list: string,
+  settings: readonly Readonly<Record<string, unknown>>[],
+  environment: Environment,
+  read: (fields: SettingFields) => Plan | undefined,
+): { readonly plans: readonly Plan[]; readonly faults: readonly string[] } {
+  const faults: string[] = []
+  const plans: Plan[] = []
+  for (const [i, setting] of settings.entries()) {
+    const reading = new FieldsReading(environment)
+    const { name } = setting
+    const place = `${list}: ${typeof name === 'string' && entryName.test(name) ? name : `number ${i + 1}`}`
+    const plan = read(new SettingFields(setting, place, reading))
+    if (plan && plans.some(other => other.name === plan.name)) reading.faults.push(`${place}: another has this name`)
+    faults.push(...reading.faults)
+    if (plan) plans.push(plan)
+  }
+  return { plans, faults }
+}

@@ -39,7 +39,7 @@ const usualAbsent: readonly string[] = [
   ],
 ]
 
-export { type Environment, FieldsReading, SettingFields } from './fields.js'
+export { type Environment, entryName, entryNameAllowed, FieldsReading, readEntries, SettingFields } from './fields.js'
 export { type KeepTimes, keepAllowed, keepKind, keepTimes, ordered, showKeep, type Tier, tiers } from './keep.js'
 export { duration, flag, integer, isTimeZone, oneOf, type SettingKind, showSize, showTime, size } from './kinds.js'
 export type { DecoderName, ForcedType, MappingMistake, MappingRule, PlacedRule, RulePlace } from './mapping-rule.js'

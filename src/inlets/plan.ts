@@ -2,9 +2,11 @@ import { environmentValue } from '../config/config.js'
 import {
   duration,
   type Environment,
-  FieldsReading,
+  entryName,
+  entryNameAllowed,
   type InletSetting,
   integer,
+  readEntries,
   SettingFields,
   type SettingKind,
   type Settings,
@@ -37,8 +39,6 @@ export interface InletPlan {
   readonly sessionMs: number
 }
 
-export const inletName = /^[a-z][a-z0-9_-]{0,31}$/
-
 /** Returns the mistakes of the inlets in the settings, a line each. */
 export function inletMistakes(settings: Settings): readonly string[] {
   const { inlets, faults } = readInlets(settings.inlets, environmentValue)
@@ -53,18 +53,8 @@ export function readInlets(
   settings: readonly InletSetting[],
   environment: Environment,
 ): { readonly inlets: readonly InletPlan[]; readonly faults: readonly string[] } {
-  const faults: string[] = []
-  const inlets: InletPlan[] = []
-  for (const [i, setting] of settings.entries()) {
-    const reading = new FieldsReading(environment)
-    const name = typeof setting['name'] === 'string' ? setting['name'] : ''
-    const place = `inlets: ${inletName.test(name) ? name : `number ${i + 1}`}`
-    const plan = readInlet(new SettingFields(setting, place, reading))
-    if (inlets.some(other => other.name === plan.name)) reading.faults.push(`${place}: another has this name`)
-    faults.push(...reading.faults)
-    inlets.push(plan)
-  }
-  return { inlets, faults }
+  const { plans, faults } = readEntries('inlets', settings, environment, readInlet)
+  return { inlets: plans, faults }
 }
 
 const session: SettingKind<number> = {
@@ -76,7 +66,7 @@ const session: SettingKind<number> = {
 }
 
 function readInlet(fields: SettingFields): InletPlan {
-  const name = fields.text('name', 'a lower-case letter, then at most 31 of a-z, 0-9, - and _', inletName)
+  const name = fields.text('name', entryNameAllowed, entryName)
   const plan = {
     name,
     ...readAddress(fields),

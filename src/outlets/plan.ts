@@ -2,10 +2,12 @@ import { environmentValue } from '../config/config.js'
 import {
   duration,
   type Environment,
-  FieldsReading,
+  entryName,
+  entryNameAllowed,
   type OutletSetting,
   oneOf,
-  SettingFields,
+  readEntries,
+  type SettingFields,
   type SettingKind,
   type Settings,
   size,
@@ -37,8 +39,6 @@ export interface OutletPlan {
   readonly secrets: readonly string[]
 }
 
-export const outletName = /^[a-z][a-z0-9_-]{0,31}$/
-
 const outletLimit: SettingKind<OutletLimit> = {
   allowed: 'a size such as 2GB, or a time such as 6h',
   parse: given => {
@@ -59,23 +59,13 @@ export function readOutlets(
   settings: readonly OutletSetting[],
   environment: Environment,
 ): { readonly outlets: readonly OutletPlan[]; readonly faults: readonly string[] } {
-  const faults: string[] = []
-  const outlets: OutletPlan[] = []
-  for (const [i, setting] of settings.entries()) {
-    const reading = new FieldsReading(environment)
-    const name = typeof setting.name === 'string' ? setting.name : ''
-    const place = `outlets: ${outletName.test(name) ? name : `number ${i + 1}`}`
-    const plan = readOutlet(new SettingFields(setting, place, reading), reading)
-    if (plan && outlets.some(other => other.name === plan.name)) reading.faults.push(`${place}: another has this name`)
-    faults.push(...reading.faults)
-    if (plan) outlets.push(plan)
-  }
-  return { outlets, faults }
+  const { plans, faults } = readEntries('outlets', settings, environment, readOutlet)
+  return { outlets: plans, faults }
 }
 
-function readOutlet(fields: SettingFields, reading: FieldsReading): OutletPlan | undefined {
+function readOutlet(fields: SettingFields): OutletPlan | undefined {
   const names = Object.keys(outletKinds)
-  const name = fields.text('name', 'a lower-case letter, then at most 31 of a-z, 0-9, - and _', outletName)
+  const name = fields.text('name', entryNameAllowed, entryName)
   const kindName = fields.text('kind', `one of ${names.join(', ')}`, new RegExp(`^(?:${names.join('|')})$`))
   const given = {
     topics: filters(fields, 'topics', ['#']),
@@ -89,7 +79,13 @@ function readOutlet(fields: SettingFields, reading: FieldsReading): OutletPlan |
   if (!kind) return undefined
   const target = kind.read(fields)
   fields.end()
-  return { name, kind: kindName, ...given, target, secrets: [...reading.secrets].filter(secret => secret !== '') }
+  return {
+    name,
+    kind: kindName,
+    ...given,
+    target,
+    secrets: [...fields.reading.secrets].filter(secret => secret !== ''),
+  }
 }
 
 function filters(fields: SettingFields, name: string, usual: readonly string[]): readonly string[] {
